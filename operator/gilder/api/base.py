@@ -1,0 +1,54 @@
+"""Base model and constrained strings shared by both kinds."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+
+class ApiModel(BaseModel):
+    """Frozen, camelCase on the wire, unknown fields refused (the API server prunes them)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid"
+    )
+
+
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """`json_schema_extra` for CEL rules: (rule, message) pairs."""
+    return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in pairs]}
+
+
+AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
+# Shape only; whether the Region exists and is enabled is asked of AWS (DescribeRegions).
+RegionName = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$", max_length=32)]
+ImageId = Annotated[str, StringConstraints(pattern=r"^ami-[0-9a-f]{8,17}$")]
+InstanceId = Annotated[str, StringConstraints(pattern=r"^i-[0-9a-f]{8,17}$")]
+# Key id, multi-Region key id, alias, or the ARN of either.
+KmsKeyId = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key/[0-9a-zA-Z-]+|alias/[0-9a-zA-Z/_-]+)"
+        r"|alias/[0-9a-zA-Z/_-]+|mrk-[0-9a-f]{32}"
+        r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$",
+        max_length=512,
+    ),
+]
+OrganizationArn = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:organizations::[0-9]{12}:organization/o-[a-z0-9]{10,32}$",
+        max_length=128,
+    ),
+]
+OrganizationalUnitArn = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:organizations::[0-9]{12}:ou/o-[a-z0-9]{10,32}"
+        r"/ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}$",
+        max_length=160,
+    ),
+]
+# Tag limits: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+TagValue = Annotated[str, StringConstraints(max_length=256)]

@@ -1,0 +1,190 @@
+"""The typed actions of a plan: what would be changed in AWS, one per call (or batch of tags)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gilder.core.observed import NOBODY, Principals
+
+AFTER_APPLY = "(known after apply)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One change. `drift` says what was found amiss, for Events and metrics."""
+
+    kind: ClassVar[str] = "Action"
+    region: str
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        out: dict[str, Any] = {"action": self.kind}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, Principals):
+                value = list(value.names())
+            elif isinstance(value, frozenset | tuple):
+                value = sorted(value)
+            elif isinstance(value, Mapping):
+                value = dict(value)
+            if value not in (None, "", [], {}):
+                out[name] = value
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagResources(Action):
+    """CreateTags on AMIs and snapshots."""
+
+    kind: ClassVar[str] = "TagResources"
+    resources: tuple[str, ...]
+    tags: Mapping[str, str]
+    adopts: bool = False
+
+    def describe(self) -> str:
+        verb = "adopt" if self.adopts else "tag"
+        return f"{verb} {', '.join(self.resources)} in {self.region}: {_keys(self.tags)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntagResources(Action):
+    """DeleteTags on AMIs and snapshots."""
+
+    kind: ClassVar[str] = "UntagResources"
+    resources: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"untag {', '.join(self.resources)} in {self.region}: {', '.join(self.keys)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateImage(Action):
+    """CreateImage from an instance. Unique by `name` in the account and Region."""
+
+    kind: ClassVar[str] = "CreateImage"
+    instance: str
+    name: str
+    description: str
+    no_reboot: bool
+    tags: Mapping[str, str]
+
+    def describe(self) -> str:
+        how = "without reboot" if self.no_reboot else "with reboot"
+        return f"create AMI {self.name} in {self.region} from instance {self.instance}, {how}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyImage(Action):
+    """CopyImage into `region`. Unique by `token` (ClientToken)."""
+
+    kind: ClassVar[str] = "CopyImage"
+    source_region: str
+    source_image: str
+    name: str
+    description: str
+    key: str | None  # ARN, or None: not encrypted by us
+    tags: Mapping[str, str]
+    token: str
+
+    def describe(self) -> str:
+        how = f", encrypted with {self.key}" if self.key else ""
+        return (
+            f"copy {self.source_image} from {self.source_region} to {self.region} "
+            f"as {self.name}{how}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnableImage(Action):
+    """EnableImage on an AMI that was disabled."""
+
+    kind: ClassVar[str] = "EnableImage"
+    image: str
+
+    def describe(self) -> str:
+        return f"enable {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeregisterImage(Action):
+    """DeregisterImage with its snapshots."""
+
+    kind: ClassVar[str] = "DeregisterImage"
+    image: str
+    snapshots: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return f"deregister {self.image} in {self.region} and delete its snapshots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateGrant(Action):
+    """CreateGrant for one account on one key. Unique by `name`."""
+
+    kind: ClassVar[str] = "CreateGrant"
+    key: str
+    account: str
+    principal: str
+    operations: tuple[str, ...]
+    name: str
+
+    def describe(self) -> str:
+        return f"grant {self.principal} use of {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeGrant(Action):
+    """RevokeGrant of a grant of ours. Only after these accounts lost the launch permission."""
+
+    kind: ClassVar[str] = "RevokeGrant"
+    key: str
+    grant: str
+    principal: str
+    account: str = ""
+    images: tuple[str, ...] = ()  # AMIs with this key whose permission goes first
+    replaced_by: str = ""  # name of the grant that must exist first
+
+    def describe(self) -> str:
+        return f"revoke grant {self.grant[:12]}... of {self.principal} on {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModifyLaunchPermission(Action):
+    """One ModifyImageAttribute: principals added and removed together."""
+
+    kind: ClassVar[str] = "ModifyLaunchPermission"
+    image: str
+    add: Principals = NOBODY
+    remove: Principals = NOBODY
+    strangers: Principals = NOBODY  # part of `remove` that nobody ever declared: drift
+    # (account, key ARN) of grants of this plan that must succeed before the permission is given.
+    needs: frozenset[tuple[str, str]] = frozenset()
+
+    def describe(self) -> str:
+        parts = []
+        if self.add:
+            parts.append(f"let {', '.join(self.add.names())} launch")
+        if self.remove:
+            parts.append(f"stop {', '.join(self.remove.names())} from launching")
+        return f"{' and '.join(parts)} {self.image} in {self.region}"
+
+
+AnyAction = (
+    TagResources
+    | UntagResources
+    | CreateImage
+    | CopyImage
+    | EnableImage
+    | DeregisterImage
+    | CreateGrant
+    | RevokeGrant
+    | ModifyLaunchPermission
+)
+
+
+def _keys(tags: Mapping[str, str]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sorted(tags.items()))

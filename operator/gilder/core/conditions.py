@@ -1,0 +1,54 @@
+"""Conditions as a small library with kstatus rules; pure, the time is given."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gilder.api.conditions import Condition, ConditionType
+
+Status = Literal["True", "False", "Unknown"]
+MESSAGE_LIMIT = 4096
+ORDER = list(ConditionType)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A condition without its times."""
+
+    type: ConditionType
+    status: Status
+    reason: str
+    message: str = ""
+
+
+def merge(
+    old: Sequence[Condition], new: Iterable[Verdict], generation: int, now: str
+) -> tuple[Condition, ...]:
+    """New conditions with lastTransitionTime kept where the status did not change.
+
+    Types that `new` does not name are dropped: abnormal-true conditions (Reconciling, Stalled)
+    are absent when they are not True, as kstatus wants it.
+    """
+    before: Mapping[str, Condition] = {c.type: c for c in old}
+    merged = []
+    for verdict in sorted(new, key=lambda v: ORDER.index(v.type)):
+        was = before.get(verdict.type)
+        same = was is not None and was.status == verdict.status
+        message = verdict.message
+        if len(message) > MESSAGE_LIMIT:
+            message = message[: MESSAGE_LIMIT - 3] + "..."
+        merged.append(
+            Condition(
+                type=verdict.type.value,
+                status=verdict.status,
+                reason=verdict.reason,
+                message=message,
+                observed_generation=generation,
+                last_transition_time=was.last_transition_time if was and same else now,
+            )
+        )
+    return tuple(merged)
+
+
+def get(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:
+    return next((c for c in conditions if c.type == type_.value), None)

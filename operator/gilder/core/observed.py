@@ -1,0 +1,199 @@
+"""What was seen in AWS, as frozen values; nothing here knows how it was read."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from gilder.api.names import TAG_ATTEMPT, TAG_CLUSTER, TAG_IMAGE, TAG_ROLE, TAG_SOURCE, TAG_VERSION
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Principals:
+    """Who may launch: account ids, organization ARNs, OU ARNs, and everybody."""
+
+    accounts: frozenset[str] = frozenset()
+    organizations: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
+    public: bool = False
+
+    def __or__(self, other: "Principals") -> "Principals":
+        return Principals(
+            self.accounts | other.accounts,
+            self.organizations | other.organizations,
+            self.units | other.units,
+            self.public or other.public,
+        )
+
+    def __sub__(self, other: "Principals") -> "Principals":
+        return Principals(
+            self.accounts - other.accounts,
+            self.organizations - other.organizations,
+            self.units - other.units,
+            self.public and not other.public,
+        )
+
+    def __and__(self, other: "Principals") -> "Principals":
+        return self - (self - other)
+
+    def __bool__(self) -> bool:
+        return bool(self.accounts or self.organizations or self.units or self.public)
+
+    def __len__(self) -> int:
+        return len(self.accounts) + len(self.organizations) + len(self.units) + self.public
+
+    def names(self) -> tuple[str, ...]:
+        """One word per principal, sorted: account id, `o-...`, `ou-...` or `all`."""
+        ids = [a.rsplit("/", 1)[-1] for a in (*self.organizations, *self.units)]
+        return (*sorted(self.accounts), *sorted(ids), *(["all"] if self.public else []))
+
+
+NOBODY = Principals()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An AMI. `kms_keys` are the key ARNs of its snapshots; `created` is RFC 3339, UTC."""
+
+    id: str
+    region: str
+    owner: str
+    name: str = ""
+    state: str = "available"
+    state_reason: str = ""
+    created: str = ""
+    root_device_type: str = "ebs"
+    architecture: str = "x86_64"
+    product_codes: tuple[str, ...] = ()
+    encrypted: bool = False
+    snapshots: tuple[str, ...] = ()
+    kms_keys: frozenset[str] = frozenset()
+    tags: Mapping[str, str] = NO_TAGS
+    source_image: str | None = None
+
+    @property
+    def available(self) -> bool:
+        return self.state == "available"
+
+    @property
+    def pending(self) -> bool:
+        return self.state in ("pending", "transient")
+
+    @property
+    def failed(self) -> bool:
+        return self.state in ("failed", "error", "invalid")
+
+    @property
+    def version(self) -> int:
+        """The version tag, or 0 where it is absent or was mangled by hand."""
+        text = self.tags.get(TAG_VERSION, "")
+        return int(text) if text.isdecimal() else 0
+
+    @property
+    def attempt(self) -> int:
+        text = self.tags.get(TAG_ATTEMPT, "")
+        return int(text) if text.isdecimal() else 1
+
+    @property
+    def role(self) -> str:
+        return self.tags.get(TAG_ROLE, "")
+
+    @property
+    def fingerprint(self) -> str:
+        return self.tags.get(TAG_SOURCE, "")
+
+    def belongs_to(self, cluster: str, key: str) -> bool:
+        """Whether our tags on it name this cluster and this GoldenImage."""
+        return self.tags.get(TAG_IMAGE) == key and self.tags.get(TAG_CLUSTER) == cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An EBS snapshot of ours."""
+
+    id: str
+    tags: Mapping[str, str] = NO_TAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The instance a version is captured from."""
+
+    id: str
+    state: str
+    root_device_type: str
+    tags: Mapping[str, str] = NO_TAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A KMS grant as ListGrants shows it."""
+
+    id: str
+    key: str
+    name: str
+    principal: str
+    operations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A KMS key with what decisions need of it. `policy` is the parsed policy or None if unread."""
+
+    arn: str
+    region: str
+    aws_managed: bool = False
+    state: str = "Enabled"
+    policy: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something is not done. `permanent` ones need a person; others are tried again."""
+
+    reason: str
+    message: str
+    permanent: bool = True
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionView:
+    """One Region of one account at one moment."""
+
+    region: str
+    images: Mapping[str, Image] = field(default_factory=dict)
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    permissions: Mapping[str, Principals] = field(default_factory=dict)
+    grants: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)  # by key ARN
+    keys: Mapping[str, Key | Problem] = field(default_factory=dict)  # by ARN and as written
+    public_blocked: bool = False
+    problem: Problem | None = None  # the Region could not be read; the rest is empty
+
+    def key(self, written: str) -> Key | None:
+        found = self.keys.get(written)
+        return found if isinstance(found, Key) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything one plan may look at."""
+
+    account: str
+    regions: Mapping[str, RegionView]
+
+    def region(self, name: str) -> RegionView:
+        return self.regions.get(name) or RegionView(
+            name, problem=Problem("NotObserved", f"Region {name} was not read", permanent=False)
+        )
+
+    def images(self) -> Iterable[Image]:
+        for view in self.regions.values():
+            yield from view.images.values()
+
+    def owned(self, cluster: str, key: str) -> list[Image]:
+        """AMIs of one GoldenImage, oldest version first."""
+        found = [i for i in self.images() if i.belongs_to(cluster, key)]
+        return sorted(found, key=lambda i: (i.version, i.region, i.created, i.id))

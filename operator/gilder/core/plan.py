@@ -1,0 +1,61 @@
+"""What a plan is: actions to take now, what is waited for, and what stands in the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gilder.core.actions import AnyAction
+from gilder.core.observed import Problem
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan being written down."""
+
+    actions: list[AnyAction] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    retry_after: float | None = None  # seconds until something is worth another look
+
+    def do(self, action: AnyAction) -> None:
+        self.actions.append(action)
+
+    def stop(self, reason: str, message: str, *, region: str | None = None) -> None:
+        """A person must act."""
+        self.problems.append(Problem(reason, message, True, region))
+
+    def note(self, problem: Problem) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def wait(self, what: str, seconds: float | None = None) -> None:
+        self.waiting.append(what)
+        if seconds is not None:
+            self.retry_after = min(seconds, self.retry_after or seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The outcome of planning, common to both kinds."""
+
+    actions: tuple[AnyAction, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    waiting: tuple[str, ...] = ()
+    retry_after: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Nothing to do, nothing awaited, nothing in the way."""
+        return not (self.actions or self.problems or self.waiting)
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(a.describe() for a in self.actions)
+
+
+def freeze(draft: Draft) -> Plan:
+    return Plan(
+        tuple(draft.actions), tuple(draft.problems), tuple(draft.waiting), draft.retry_after
+    )
+
+
+def stalled(problems: Sequence[Problem]) -> bool:
+    return any(p.permanent for p in problems)

@@ -1,0 +1,103 @@
+"""What AWS would look like after an action: lets `plan` show steps that follow from others."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from gilder.core.actions import (
+    AFTER_APPLY,
+    AnyAction,
+    CopyImage,
+    CreateGrant,
+    CreateImage,
+    DeregisterImage,
+    EnableImage,
+    ModifyLaunchPermission,
+    RevokeGrant,
+    TagResources,
+    UntagResources,
+)
+from gilder.core.observed import NOBODY, Grant, Image, Observed, RegionView, Snapshot
+
+
+def predict(seen: Observed, actions: Iterable[AnyAction]) -> Observed:
+    """`seen` as it would be after the actions succeeded and everything pending was done."""
+    for action in actions:
+        view = seen.region(action.region)
+        seen = Observed(seen.account, {**seen.regions, action.region: _after(view, action, seen)})
+    return seen
+
+
+def placeholder(name: str, region: str) -> str:
+    """Stands for the id of an AMI that is not made yet."""
+    return f"{name}@{region} {AFTER_APPLY}"
+
+
+def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
+    match action:
+        case TagResources():
+            return _retag(view, action.resources, dict(action.tags), ())
+        case UntagResources():
+            return _retag(view, action.resources, {}, action.keys)
+        case CreateImage():
+            image = Image(
+                id=placeholder(action.name, action.region),
+                region=action.region,
+                owner=seen.account,
+                name=action.name,
+                tags=action.tags,
+            )
+            return _with(view, image)
+        case CopyImage():
+            source = seen.region(action.source_region).images.get(action.source_image)
+            keys = frozenset({action.key}) if action.key else frozenset()
+            image = Image(
+                id=placeholder(action.name, action.region),
+                region=action.region,
+                owner=seen.account,
+                name=action.name,
+                encrypted=bool(action.key) or bool(source and source.encrypted),
+                kms_keys=keys,
+                tags=action.tags,
+                source_image=action.source_image,
+            )
+            return _with(view, image)
+        case EnableImage():
+            found = view.images.get(action.image)
+            return _with(view, replace(found, state="available")) if found else view
+        case DeregisterImage():
+            images = {k: v for k, v in view.images.items() if k != action.image}
+            gone = {k: v for k, v in view.permissions.items() if k != action.image}
+            return replace(view, images=images, permissions=gone)
+        case CreateGrant():
+            grant = Grant(
+                AFTER_APPLY, action.key, action.name, action.principal, frozenset(action.operations)
+            )
+            there = view.grants.get(action.key, ())
+            return replace(view, grants={**view.grants, action.key: (*there, grant)})
+        case RevokeGrant():
+            left = tuple(g for g in view.grants.get(action.key, ()) if g.id != action.grant)
+            return replace(view, grants={**view.grants, action.key: left})
+        case ModifyLaunchPermission():
+            now = (view.permissions.get(action.image, NOBODY) | action.add) - action.remove
+            return replace(view, permissions={**view.permissions, action.image: now})
+
+
+def _with(view: RegionView, image: Image) -> RegionView:
+    grants = {**dict.fromkeys(image.kms_keys, ()), **view.grants}
+    permissions = {image.id: NOBODY, **view.permissions}
+    images = {**view.images, image.id: image}
+    return replace(view, images=images, permissions=permissions, grants=grants)
+
+
+def _retag(
+    view: RegionView, ids: Iterable[str], tags: Mapping[str, str], gone: tuple[str, ...]
+) -> RegionView:
+    images, snapshots = dict(view.images), dict(view.snapshots)
+    for resource in ids:
+        if image := images.get(resource):
+            left = {k: v for k, v in image.tags.items() if k not in gone}
+            images[resource] = replace(image, tags={**left, **tags})
+        if snapshot := snapshots.get(resource):
+            left = {k: v for k, v in snapshot.tags.items() if k not in gone}
+            snapshots[resource] = Snapshot(resource, {**left, **tags})
+    return replace(view, images=images, snapshots=snapshots)
