@@ -298,6 +298,9 @@ class RegionalImage(ApiModel):
     encrypted: bool = False
     kms_key_id: str | None = None
     snapshot_ids: tuple[str, ...] = ()
+    requested_at: Annotated[
+        str | None, Field(description="When AWS was asked for it, until it is seen.")
+    ] = None
     message: str | None = None
 
 

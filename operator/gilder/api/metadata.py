@@ -4,7 +4,7 @@ from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
 from gilder.api.base import ApiModel
-from gilder.api.names import PAUSED, RECONCILE_NOW, REQUESTED_AT
+from gilder.api.names import ABANDON, PAUSED, RECONCILE_NOW, REQUESTED_AT
 
 
 class Metadata(ApiModel):
@@ -36,6 +36,10 @@ class Metadata(ApiModel):
     @property
     def paused(self) -> bool:
         return self.annotations.get(PAUSED, "").lower() == "true"
+
+    @property
+    def abandoned(self) -> bool:
+        return self.deleting and self.annotations.get(ABANDON, "").lower() == "true"
 
     @property
     def reconcile_request(self) -> str | None:

@@ -8,6 +8,7 @@ FINALIZER = f"{GROUP}/finalizer"
 
 RECONCILE_NOW = f"{GROUP}/reconcile-now"
 PAUSED = f"{GROUP}/paused"
+ABANDON = f"{GROUP}/abandon"  # "true" on an object being deleted: let go without touching AWS
 # What `flux reconcile` writes; honoured as reconcile-now.
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 

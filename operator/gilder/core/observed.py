@@ -169,6 +169,8 @@ class RegionView:
     permissions: Mapping[str, Principals] = field(default_factory=dict)
     grants: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)  # by key ARN
     keys: Mapping[str, Key | Problem] = field(default_factory=dict)  # by ARN and as written
+    parameters: Mapping[str, "str | Problem"] = field(default_factory=dict)  # "": no such one
+    unread: Mapping[str, Problem] = field(default_factory=dict)  # AMIs whose permissions failed
     public_blocked: bool = False
     problem: Problem | None = None  # the Region could not be read; the rest is empty
 
@@ -194,6 +196,9 @@ class Observed:
             yield from view.images.values()
 
     def owned(self, cluster: str, key: str) -> list[Image]:
-        """AMIs of one GoldenImage, oldest version first."""
-        found = [i for i in self.images() if i.belongs_to(cluster, key)]
+        """AMIs of one GoldenImage, oldest version first.
+
+        Only those of this account: tags are per account, and another one's are not our word.
+        """
+        found = [i for i in self.images() if i.owner == self.account and i.belongs_to(cluster, key)]
         return sorted(found, key=lambda i: (i.version, i.region, i.created, i.id))

@@ -30,7 +30,8 @@ class Draft:
     def wait(self, what: str, seconds: float | None = None) -> None:
         self.waiting.append(what)
         if seconds is not None:
-            self.retry_after = min(seconds, self.retry_after or seconds)
+            known = self.retry_after
+            self.retry_after = seconds if known is None else min(seconds, known)
 
 
 @dataclass(frozen=True, slots=True)

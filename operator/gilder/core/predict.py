@@ -28,7 +28,7 @@ def predict(seen: Observed, actions: Iterable[AnyAction]) -> Observed:
 
 
 def placeholder(name: str, region: str) -> str:
-    """Stands for the id of an AMI that is not made yet."""
+    """Stands for the id of an AMI or grant that is not made yet."""
     return f"{name}@{region} {AFTER_APPLY}"
 
 
@@ -70,7 +70,11 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
             return replace(view, images=images, permissions=gone)
         case CreateGrant():
             grant = Grant(
-                AFTER_APPLY, action.key, action.name, action.principal, frozenset(action.operations)
+                placeholder(action.name, action.region),
+                action.key,
+                action.name,
+                action.principal,
+                frozenset(action.operations),
             )
             there = view.grants.get(action.key, ())
             return replace(view, grants={**view.grants, action.key: (*there, grant)})

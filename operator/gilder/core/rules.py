@@ -186,7 +186,7 @@ def _reaches(statement: Mapping[str, Any], organization: str, unit: str | None) 
         if key == "aws:principalorgid" and plain in ("StringEquals", "StringLike"):
             if organization not in values:
                 return False
-        elif key == "aws:principalorgpaths" and plain in ("StringEquals", "StringLike"):
+        elif key == "aws:principalorgpaths" and plain == "StringLike":
             if not any(_path_covers(v, organization, unit) for v in values):
                 return False
         else:
@@ -195,12 +195,17 @@ def _reaches(statement: Mapping[str, Any], organization: str, unit: str | None) 
 
 
 def _path_covers(pattern: str, organization: str, unit: str | None) -> bool:
-    parts = [p for p in pattern.split("/") if p]
-    if not parts or parts[0] != organization:
+    """Whether a pattern of aws:PrincipalOrgPaths holds every account at and below the OU.
+
+    The path of an account ends in its OU and a slash, so only `<...>/<unit>/*` holds them all.
+    """
+    first, *path = pattern.split("/")
+    if first != organization or path[-1:] != ["*"]:
         return False
-    if parts[1:] in ([], ["*"]):
-        return pattern.endswith("*")
-    return unit is not None and unit in parts and pattern.endswith(("*", "/"))
+    above = path[:-1]
+    if not above or (len(above) == 1 and above[0].startswith("r-")):
+        return True  # everything, or everything below the root
+    return unit is not None and above[-1] == unit
 
 
 def policy_allows(policy: Mapping[str, Any] | None, organization: str, unit: str | None) -> bool:
@@ -233,7 +238,8 @@ def policy_statement(organization: str, unit: str | None) -> dict[str, Any]:
             "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{organization}/*/{unit}/*"}
         }
     return {
-        "Sid": "AllowLaunchFromSharedAMIs",
+        # Alphanumeric, and of its own: a Sid may not occur twice in a policy.
+        "Sid": "AllowLaunchFromSharedAMIs" + "".join(filter(str.isalnum, unit or organization)),
         "Effect": "Allow",
         "Principal": {"AWS": "*"},
         "Action": list(POLICY_ACTIONS),

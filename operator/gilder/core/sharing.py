@@ -1,6 +1,7 @@
 """The plan of one ImageShare: launch permissions and grants, over the union of all shares."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from gilder.core.observed import (
 from gilder.core.plan import Draft, Plan, freeze
 
 POLL = 15.0
+_GRANT = re.compile(r"([0-9]{12}):[0-9a-f]{12}")  # what follows the prefix in a grant's name
 
 Place = tuple[str, str]  # Region, AMI id
 
@@ -47,9 +49,21 @@ class Share:
     recorded: Mapping[Place, Principals] = field(default_factory=dict)
     recorded_keys: frozenset[tuple[str, str]] = frozenset()  # Region, key ARN
     leaving: bool = False  # being deleted: it declares nothing any more
+    paused: bool = False  # by annotation
+    unreadable: str = ""  # why its spec cannot be read: it declares what it has recorded
+
+    @property
+    def passive(self) -> bool:
+        """Nothing is changed in AWS for its sake, though what it declares may stay."""
+        return self.paused or self.spec.suspend or self.spec.management_policy == "Observe"
 
     @property
     def principals(self) -> Principals:
+        if self.unreadable:
+            total = NOBODY
+            for ours in self.recorded.values():
+                total |= ours
+            return total
         s = self.spec
         return Principals(
             frozenset(s.accounts),
@@ -116,6 +130,7 @@ class SharePlan:
     states: tuple[TargetState, ...] = ()
     grants: tuple[Grant, ...] = ()
     keys_lacking: bool = False
+    inputs: str = ""  # digest of all that is declared: a plan without a new one is drift
 
 
 def selects(share: Share, golden: Gilded) -> bool:
@@ -125,7 +140,9 @@ def selects(share: Share, golden: Gilded) -> bool:
         return False
     if ref.name is not None:
         return ref.name == golden.name
-    return ref.selector is not None and ref.selector.matches(dict(golden.labels))
+    # A selector lets go of an image that is being deleted; a name holds it until the share goes.
+    chosen = ref.selector is not None and ref.selector.matches(dict(golden.labels))
+    return chosen and not golden.deleting
 
 
 def regions_of(share: Share, goldens: Iterable[tuple[Gilded, frozenset[str]]]) -> frozenset[str]:
@@ -153,6 +170,8 @@ def resolve(
     """
     if share.leaving:
         return Resolution()
+    if share.unreadable:
+        return Resolution(problems=(Problem("InvalidSpec", share.unreadable),))
     spec = share.spec
     wanted = frozenset(spec.regions)
     targets: list[Target] = []
@@ -165,7 +184,7 @@ def resolve(
         image = view.images.get(plain.id)
         if view.problem:
             problems.append(view.problem)
-        elif image is None:
+        elif image is None or image.owner != seen.account:
             problems.append(
                 Problem(
                     "ImageNotFound",
@@ -192,7 +211,7 @@ def resolve(
             if view.problem:
                 problems.append(view.problem)
                 continue
-            found = _versions(share, golden, view, cluster)
+            found = _versions(share, golden, view, seen.account, cluster)
             if not found:
                 waiting.append(f"GoldenImage {golden.key} to be available in {region}")
             targets += found
@@ -208,13 +227,16 @@ def resolve(
     return Resolution(tuple(targets), tuple(dict.fromkeys(problems)), tuple(waiting))
 
 
-def _versions(share: Share, golden: Gilded, view: RegionView, cluster: str) -> list[Target]:
+def _versions(
+    share: Share, golden: Gilded, view: RegionView, account: str, cluster: str
+) -> list[Target]:
     there: dict[int, Image] = {}
-    for image in sorted(view.images.values(), key=lambda i: (i.created, i.id), reverse=True):
-        if image.belongs_to(cluster, golden.key) and image.role in ("home", "replica"):
-            usable = image.available and 0 < image.version <= golden.latest
-            if usable:
-                there[image.version] = image  # the newest of a version first, the oldest wins
+    # Per version the last attempt (a copy under a changed key is one), and of that the oldest.
+    for image in sorted(view.images.values(), key=lambda i: (-i.attempt, i.created, i.id)):
+        mine = image.owner == account and image.belongs_to(cluster, golden.key)
+        usable = image.available and 0 < image.version <= golden.latest
+        if mine and usable and image.role in ("home", "replica"):
+            there.setdefault(image.version, image)
     newest_first = sorted(there, reverse=True)
     select = share.spec.versions.select
     count = {"Latest": 1, "All": None, "Newest": share.spec.versions.count}[select]
@@ -243,7 +265,7 @@ def plan_share(
         draft.wait(what)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
-    union = _Union.of(everyone, seen)
+    union = _Union.of(everyone, seen, share.key)
     wanted = {(t.region, t.image_id): t for t in mine.targets}
     # An AMI that left the selection keeps its permissions while the selection is not known.
     left = set(share.recorded) - set(wanted) if (mine.complete or share.leaving) else set()
@@ -256,18 +278,39 @@ def plan_share(
 
     places = [*wanted, *left]
     keys = {(p[0], k) for p in places for k in _keys_of(seen, p)} | set(share.recorded_keys)
-    all_known = all(r.complete for _, r in everyone)
-    grants, lacking = _grants(cluster, keys, union, seen, all_known, draft)
+    grants, lacking = _grants(cluster, keys, union, seen, draft)
     _order(draft, seen, union)
-    return SharePlan(freeze(draft), mine, tuple(states), tuple(grants), lacking)
+    inputs = digest(
+        share.spec.model_dump(mode="json"),
+        [[p, union.principals(p).names()] for p in sorted(wanted)],
+        [[k, {a: sorted(o) for a, o in union.grants.get(k, {}).items()}] for k in sorted(keys)],
+    )
+    return SharePlan(freeze(draft), mine, tuple(states), tuple(grants), lacking, inputs)
+
+
+def access_needs(
+    share: Share,
+    goldens: Sequence[Gilded],
+    regions: Mapping[str, frozenset[str]],
+    seen: Observed,
+    cluster: str,
+) -> "tuple[frozenset[Place], frozenset[tuple[str, str]]]":
+    """AMIs whose launch permissions, and keys whose grants, the plan of this share looks at."""
+    targets = resolve(share, goldens, seen, cluster, regions).targets
+    places = frozenset((t.region, t.image_id) for t in targets) | share.recorded.keys()
+    return frozenset(places), share.recorded_keys
 
 
 @dataclass(frozen=True, slots=True)
 class _Allowed:
-    """What one share may have of one AMI: principals after AWS's rules, and what was refused."""
+    """What one share may have of one AMI: principals after AWS's rules, and what was refused.
+
+    `asked` is what it declares: the refused part is not added, but never removed either.
+    """
 
     principals: Principals
     problem: Problem | None = None
+    asked: Principals = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,19 +321,49 @@ class _Union:
     authoritative: frozenset[Place]
     # Region, key ARN -> account -> operations
     grants: Mapping[tuple[str, str], Mapping[str, frozenset[str]]]
+    # Neither added nor removed: declared and refused, or by shares that are not known or change
+    # nothing in AWS.
+    held: Mapping[Place, Principals]
+    held_grants: frozenset[tuple[str, str, str]]  # Region, key ARN, account: likewise
+    held_accounts: frozenset[str]  # of shares that are not wholly resolved: on every key
+    recorded: Mapping[Place, Principals]  # by other shares, which remove it themselves
 
     @staticmethod
-    def of(everyone: Sequence[tuple[Share, Resolution]], seen: Observed) -> "_Union":
+    def of(everyone: Sequence[tuple[Share, Resolution]], seen: Observed, planned: str) -> "_Union":
         allowed: dict[Place, dict[str, _Allowed]] = {}
         authoritative: set[Place] = set()
         grants: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
+        held: dict[Place, Principals] = {}
+        held_grants: set[tuple[str, str, str]] = set()
+        held_accounts: set[str] = set()
+        claimed: dict[Place, Principals] = {}
         for share, resolution in everyone:
+            mine = share.key == planned
+            passive = not mine and share.passive
+            if not mine and not passive:
+                for place, ours in share.recorded.items():
+                    claimed[place] = claimed.get(place, NOBODY) | ours
+            if (passive or not resolution.complete) and not share.leaving:
+                if share.spec.kms.mode == "Grant" and not resolution.complete:
+                    held_accounts |= share.principals.accounts
+                for place, ours in share.recorded.items():
+                    held[place] = held.get(place, NOBODY) | (ours & share.principals)
             for target in resolution.targets:
                 if target.image is None:
                     continue
                 place = (target.region, target.image_id)
                 view = seen.region(target.region)
                 may = allow(share, target.image, view, seen.account)
+                held[place] = held.get(place, NOBODY) | may.asked
+                if share.spec.kms.mode == "Grant":
+                    stay = may.asked if passive else may.asked - may.principals
+                    held_grants |= {
+                        (target.region, key, account)
+                        for key in target.image.kms_keys
+                        for account in stay.accounts
+                    }
+                if passive:
+                    continue
                 allowed.setdefault(place, {})[share.key] = may
                 if share.spec.mode == "Authoritative":
                     authoritative.add(place)
@@ -301,7 +374,20 @@ class _Union:
                             per_account[account] = per_account.get(account, frozenset()) | set(
                                 share.spec.kms.operations
                             )
-        return _Union(allowed, frozenset(authoritative), grants)
+        return _Union(
+            allowed,
+            frozenset(authoritative),
+            grants,
+            held,
+            frozenset(held_grants),
+            frozenset(held_accounts),
+            claimed,
+        )
+
+    def holds(self, region: str, grant: Grant, account: str) -> bool:
+        """Whether a grant stays although no resolved share wants it; not if its grantee is dead."""
+        held = account in self.held_accounts or (region, grant.key, account) in self.held_grants
+        return held and grant.principal == principal_of(account, grant.key)
 
     def principals(self, place: Place) -> Principals:
         total = NOBODY
@@ -317,9 +403,18 @@ def allow(share: Share, image: Image, view: RegionView, account: str) -> _Allowe
         asked.accounts - {account}, asked.organizations, asked.units, asked.public
     )  # the owner always may
     keys = {k: v for k, v in view.keys.items() if isinstance(v, Key)}
+    declared = asked
     refusal = rules.product_code_share(image) or rules.default_key(image, keys)
+    if not refusal and image.encrypted and not image.kms_keys and share.spec.kms.mode == "Grant":
+        refusal = Problem(
+            "KeyUnknown",
+            f"{image.id} in {image.region} is encrypted, but the KMS keys of its snapshots were "
+            "not seen, so that no grant can go before the launch permission",
+            permanent=False,
+            region=image.region,
+        )
     if refusal and asked:
-        return _Allowed(NOBODY, refusal)
+        return _Allowed(NOBODY, refusal, declared)
     problem: Problem | None = None
     if asked.public and (problem := rules.public(image, view.public_blocked)):
         asked = Principals(asked.accounts, asked.organizations, asked.units)
@@ -331,7 +426,7 @@ def allow(share: Share, image: Image, view: RegionView, account: str) -> _Allowe
                 organizations.discard(arn)
                 units.discard(arn)
         asked = Principals(asked.accounts, frozenset(organizations), frozenset(units), asked.public)
-    return _Allowed(asked, problem)
+    return _Allowed(asked, problem, declared)
 
 
 def _policy_lack(arn: str, image: Image, keys: Mapping[str, Key]) -> Problem | None:
@@ -372,12 +467,16 @@ def _target(
         draft.wait(f"{image.id} in {target.region} to be available (it is {image.state})", POLL)
         return TargetState(target, may.principals, may.principals, may.problem)
     if current is None:
+        if unread := view.unread.get(target.image_id):
+            draft.note(unread)
         draft.wait(f"launch permissions of {image.id} in {target.region} to be read", POLL)
         return TargetState(target, may.principals, may.principals, may.problem)
     total = union.principals(place)
     ours = share.recorded.get(place, NOBODY)
     _permission(place, total, ours, current, union, draft)
-    return TargetState(target, may.principals, may.principals - current, may.problem)
+    # What we gave before it was refused is still ours to take once it is not declared any more.
+    still = ours & current & may.asked
+    return TargetState(target, may.principals | still, may.principals - current, may.problem)
 
 
 def _permission(
@@ -388,7 +487,7 @@ def _permission(
     union: _Union,
     draft: Draft,
 ) -> None:
-    extra = current - total
+    extra = current - total - union.held.get(place, NOBODY)
     remove = extra if place in union.authoritative else extra & ours
     add = total - current
     if not add and not remove:
@@ -399,7 +498,7 @@ def _permission(
             image=place[1],
             add=add,
             remove=remove,
-            strangers=remove - ours,
+            strangers=remove - ours - union.recorded.get(place, NOBODY),
         )
     )
 
@@ -417,6 +516,9 @@ def _left(share: Share, place: Place, union: _Union, seen: Observed, draft: Draf
     current = view.permissions.get(image_id)
     if image is not None and current is not None:
         _permission(place, union.principals(place), ours, current, union, draft)
+    elif image is not None and image.state != "disabled":
+        draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
+        return TargetState(target, ours, NOBODY, leaving=True)
     # A deregistered or disabled AMI has no permissions left to take.
     return TargetState(target, NOBODY, NOBODY, leaving=True)
 
@@ -433,6 +535,12 @@ def grant_prefix(cluster: str) -> str:
     return f"gilder:{cluster}:"
 
 
+def _account_of(name: str, cluster: str) -> str | None:
+    """The account of a grant of ours; None for any other name, whatever it begins with."""
+    found = _GRANT.fullmatch(name.removeprefix(grant_prefix(cluster)))
+    return found[1] if found and name.startswith(grant_prefix(cluster)) else None
+
+
 def principal_of(account: str, key: str) -> str:
     """The grantee for an account: its root, in the key's partition."""
     partition = key.split(":", 2)[1]
@@ -444,7 +552,6 @@ def _grants(
     keys: Iterable[tuple[str, str]],
     union: _Union,
     seen: Observed,
-    all_known: bool,
     draft: Draft,
 ) -> tuple[list[Grant], bool]:
     """Grants to create and to revoke on these keys. Returns those in place, and if any lack."""
@@ -460,14 +567,14 @@ def _grants(
             lacking = lacking or bool(union.grants.get((region, key)))
             continue
         wanted = union.grants.get((region, key), {})
-        ours = [g for g in there if g.name.startswith(grant_prefix(cluster))]
+        ours = {g.id: a for g in there if (a := _account_of(g.name, cluster)) is not None}
         kept: set[str] = set()
         for account, operations in sorted(wanted.items()):
             name = grant_name(cluster, account, operations)
             principal = principal_of(account, key)
             found = [
                 g
-                for g in ours
+                for g in there
                 if g.name == name and g.principal == principal and g.operations == operations
             ]
             if found:
@@ -485,13 +592,12 @@ def _grants(
                     name=name,
                 )
             )
-        for grant in ours:
-            if grant.id in kept:
+        for grant in there:
+            if grant.id in kept or grant.id not in ours:
                 continue
-            account = grant.name.removeprefix(grant_prefix(cluster)).split(":", 1)[0]
+            account = ours[grant.id]
             replacement = wanted.get(account)
-            # While some share is not resolved it may be the one that needs this grant.
-            if replacement is None and not all_known:
+            if union.holds(region, grant, account):
                 continue
             draft.do(
                 RevokeGrant(
@@ -571,6 +677,9 @@ def _still_launching(
             continue
         if image.id in closing:
             first.append(image.id)
-        elif action.account not in union.principals((action.region, image.id)).accounts:
-            return None
+        elif action.account not in union.principals(place := (action.region, image.id)).accounts:
+            claimed = union.recorded.get(place, NOBODY).accounts
+            if place in union.authoritative or action.account in claimed:
+                return None
+            # Opened by somebody else's hand and left so: no reason to keep our grant.
     return tuple(sorted(first))

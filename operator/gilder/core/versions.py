@@ -78,7 +78,9 @@ class Memory:
 def remember(status: GoldenImageStatus) -> Memory:
     """Memory of a status; of an empty one when status was lost."""
     images = {
-        (v.version, i.region, i.role): Known(i.image_id, i.state != "requested", v.created_at or "")
+        (v.version, i.region, i.role): Known(
+            i.image_id, i.state != "requested", i.requested_at or v.created_at or ""
+        )
         for v in status.versions
         for i in v.images
     }
@@ -133,8 +135,8 @@ def ami_name(want: Wanted, version: int, suffix: str = "") -> str:
 def plan_image(want: Wanted, source: Source | Problem, seen: Observed, now: datetime) -> ImagePlan:
     """What makes AWS match `want`.
 
-    `source` is what spec.source resolved to. A source that cannot be resolved stops new versions
-    only: the latest one is still looked after.
+    `source` is what spec.source resolved to. A source that cannot be resolved, or a home key that
+    cannot be used, stops new versions only: the latest one is still looked after.
     """
     draft = Draft()
     spec = want.spec
@@ -147,15 +149,14 @@ def plan_image(want: Wanted, source: Source | Problem, seen: Observed, now: date
 
     if isinstance(source, Problem):
         draft.note(source)
-        version = want.memory.latest or max((i.version for i in owned), default=0)
+    resolved = None if isinstance(source, Problem) else source
+    if isinstance(source, Problem) or isinstance(key, Problem):
+        version = want.memory.latest or _newest(owned, spec.region)
         fingerprint = next((i.fingerprint for i in owned if i.version == version), "")
-        home = _home_of(owned, spec.region, version, fingerprint)
-        resolved = None
-    elif isinstance(key, Problem):
-        return ImagePlan(freeze(draft), source=source)
+        slot = _Slot(want, version, fingerprint, spec.region, "home")
+        home = _keep(slot, owned, draft) if version else None
     else:
-        resolved = source
-        fingerprint = digest(source.kind, source.id, key.arn if key else "")
+        fingerprint = _fingerprint(source, key, owned)
         version = _version(want, source, fingerprint, owned)
         home = _home(want, source, key, version, fingerprint, owned, seen, now, draft)
 
@@ -237,6 +238,23 @@ def _home_key(want: Wanted, view: RegionView, draft: Draft) -> Key | Problem | N
     return found
 
 
+def _newest(owned: Iterable[Image], region: str) -> int:
+    """The newest version with an AMI in the home Region that can be launched, or else at all."""
+    homes = [i for i in owned if i.region == region and i.role == "home"]
+    launchable = [i.version for i in homes if i.available]
+    return max(launchable or [i.version for i in homes], default=0)
+
+
+def _fingerprint(source: Source, key: Key | None, owned: Iterable[Image]) -> str:
+    """What a version is recognized by. A source that is a version of ours stays that version."""
+    for image in owned:
+        same = source.image is not None and image.id == source.image.id
+        ours = image.role == "home" and image.version and image.fingerprint
+        if same and ours and (key is None or image.kms_keys == {key.arn}):
+            return image.fingerprint
+    return digest(source.kind, source.id, key.arn if key else "")
+
+
 def _version(want: Wanted, source: Source, fingerprint: str, owned: Sequence[Image]) -> int:
     """The version this source is, or the next number."""
     made = [i for i in owned if i.fingerprint == fingerprint and i.version]
@@ -248,9 +266,9 @@ def _version(want: Wanted, source: Source, fingerprint: str, owned: Sequence[Ima
     remembered = want.memory.fingerprints.get(fingerprint)
     if remembered and source.image is not None:
         return remembered
-    if remembered:
-        known = want.memory.images.get((remembered, want.spec.region, "home"))
-        if known is not None and not known.seen:
+    for role in ("home", "intermediate"):
+        known = want.memory.images.get((remembered or 0, want.spec.region, role))
+        if remembered and known is not None and not known.seen:
             return remembered  # asked for and not visible yet: not another capture
     return max([i.version for i in owned] + [want.memory.highest], default=0) + 1
 
@@ -260,17 +278,6 @@ def _best(images: Iterable[Image]) -> Image | None:
     rank = {"available": 0, "pending": 1, "transient": 1, "disabled": 2}
     usable = [i for i in images if i.state in rank]
     return min(usable, key=lambda i: (rank[i.state], i.created, i.id), default=None)
-
-
-def _home_of(owned: Iterable[Image], region: str, version: int, fingerprint: str) -> Image | None:
-    return _best(
-        i
-        for i in owned
-        if i.region == region
-        and i.role == "home"
-        and i.version == version
-        and i.fingerprint == fingerprint
-    )
 
 
 def _ownership(
@@ -344,12 +351,18 @@ class _Turn:
     predecessor: str
 
 
-def _turn(slot: _Slot, there: Sequence[Image], now: datetime, draft: Draft) -> _Turn | None:
-    """Whether an empty slot may be filled now; says what it waits for otherwise."""
+def _turn(
+    slot: _Slot, there: Sequence[Image], now: datetime, draft: Draft, others: Sequence[Image] = ()
+) -> _Turn | None:
+    """Whether an empty slot may be filled now; says what it waits for otherwise.
+
+    `there` are AMIs that tried to fill it, `others` those in its place under another key.
+    """
     failed = sorted((i for i in there if i.failed), key=lambda i: (i.attempt, i.created, i.id))
     if failed:
         last = failed[-1]
-        delay = min(FIRST_RETRY * 2 ** (last.attempt - 1), LAST_RETRY)
+        doublings = min(max(last.attempt, 1) - 1, 16)  # the tag may have been mangled by hand
+        delay = min(FIRST_RETRY * 2**doublings, LAST_RETRY)
         left = delay - _seconds(last.created, now)
         draft.note(
             Problem(
@@ -363,14 +376,16 @@ def _turn(slot: _Slot, there: Sequence[Image], now: datetime, draft: Draft) -> _
         if left > 0:
             draft.wait(f"the next attempt in {slot.region} after {last.id} failed", left)
             return None
-        return _Turn(last.attempt + 1, last.id)
+        return _Turn(max(i.attempt for i in (*there, *others)) + 1, last.id)
     known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
     if known is not None and not known.seen:
         age = _seconds(known.at, now)
         if age < UNSEEN_GRACE:
             draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
             return None
-    return _Turn(1, known.image_id if known else "")
+    # An AMI under a former key holds the name, so the one under the new key gets a suffix.
+    attempt = max((i.attempt for i in others), default=0) + 1
+    return _Turn(attempt, known.image_id if known else "")
 
 
 def _seconds(since: str, now: datetime) -> float:
@@ -387,7 +402,7 @@ def _keep(slot: _Slot, owned: Sequence[Image], draft: Draft) -> Image | None:
     if best is None:
         return None
     for image in there:
-        if image.failed:
+        if image.failed and TAG_ADOPTED not in image.tags:
             draft.do(
                 DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
             )
@@ -512,8 +527,11 @@ def _home_from_instance(
     if first is None:
         if turn := _turn(stage, stage.filled_by(owned), now, draft):
             draft.do(_capture(stage, instance, turn, "-unencrypted"))
-    elif first.available and (turn := _turn(slot, there, now, draft)):
-        draft.do(slot.copy(first, turn.attempt, turn.predecessor))
+    elif first.available:
+        if problem := rules.product_code_copy(first):
+            draft.note(problem)
+        elif turn := _turn(slot, there, now, draft):
+            draft.do(slot.copy(first, turn.attempt, turn.predecessor))
 
 
 def _capture(slot: _Slot, instance: Instance, turn: _Turn, suffix: str) -> CreateImage:
@@ -571,7 +589,9 @@ def _replica(
     if problem := rules.product_code_copy(home):
         draft.note(problem)
         return None
-    if home.available and (turn := _turn(slot, slot.filled_by(owned), now, draft)):
+    there = slot.filled_by(owned)
+    others = [i for i in replace(slot, key=None).filled_by(owned) if i not in there]
+    if home.available and (turn := _turn(slot, there, now, draft, others)):
         draft.do(slot.copy(home, turn.attempt, turn.predecessor))
     return None
 

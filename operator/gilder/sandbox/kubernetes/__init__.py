@@ -1,0 +1,1 @@
+"""A Kubernetes API in this process (or a real one, where its binaries are)."""

@@ -1,0 +1,348 @@
+"""The shared bulk read: one view of each Region, with an age, that every reconcile looks at.
+
+Readers say since when the data must be true; whatever was read later is reused, so that many
+resources that ask at once cost one read. A change makes stale only what it touched.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from gilder.aws import errors, images, keys, resources
+from gilder.aws.sessions import Sessions
+from gilder.core.actions import (
+    AnyAction,
+    CreateGrant,
+    ModifyLaunchPermission,
+    RevokeGrant,
+)
+from gilder.core.needs import AccessNeeds, RegionNeeds
+from gilder.core.observed import (
+    Grant,
+    Image,
+    Key,
+    Observed,
+    Principals,
+    Problem,
+    RegionView,
+    Snapshot,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+NEVER = float("-inf")
+SLOW = 600.0  # seconds that keys, Regions and block public access are remembered
+PARALLEL = 16  # reads at once, over all Regions
+
+Clock = Callable[[], float]
+
+
+class Remembered(Generic[K, V]):
+    """Values by key, each with the monotonic time at which its reading began."""
+
+    def __init__(self) -> None:
+        self._values: dict[K, tuple[V, float]] = {}
+
+    def get(self, key: K, since: float) -> V | None:
+        value, at = self._values.get(key, (None, NEVER))
+        return value if at >= since else None
+
+    def put(self, key: K, value: V, at: float) -> V:
+        self._values[key] = (value, at)
+        return value
+
+    def forget(self, key: K) -> None:
+        self._values.pop(key, None)
+
+    def keep(self, only: Iterable[K]) -> None:
+        """Drop every key that is not named, so that memory does not grow with what is gone."""
+        wanted = set(only)
+        for key in [k for k in self._values if k not in wanted]:
+            self.forget(key)
+
+
+class _Region:
+    """What is known of one Region."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lock = threading.Lock()
+        self.extras: frozenset[str] = frozenset()
+        self.images: dict[str, Image] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.problem: Problem | None = None
+        self.read_at = NEVER
+        self.permissions: Remembered[str, Principals | Problem] = Remembered()
+        self.grants: Remembered[str, tuple[Grant, ...] | Problem] = Remembered()
+        self.keys: Remembered[str, Key | Problem] = Remembered()
+        self.policies: Remembered[str, Key | Problem] = Remembered()
+        self.parameters: Remembered[str, str | Problem] = Remembered()
+        self.public: Remembered[str, bool | Problem] = Remembered()
+
+
+class Views:
+    """All Regions of one account."""
+
+    def __init__(self, sessions: Sessions, cluster: str, clock: Clock = time.monotonic) -> None:
+        self.sessions = sessions
+        self.cluster = cluster
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._regions: dict[str, _Region] = {}
+        self._known: Remembered[str, dict[str, bool]] = Remembered()
+        self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="read")
+
+    def now(self) -> float:
+        """The clock that `since` is measured with."""
+        return self._clock()
+
+    def images(self, needs: Mapping[str, RegionNeeds], since: float) -> Observed:
+        """AMIs, snapshots, named keys and parameters of these Regions, not older than `since`.
+
+        A Region that cannot be read has a `problem` and is otherwise empty. Raises what STS
+        raises when the account cannot be told.
+        """
+        account = self.sessions.account()
+        regions = sorted(needs)
+        views = self._pool.map(lambda r: self._view(r, needs[r], account, since), regions)
+        return Observed(account, dict(zip(regions, views, strict=True)))
+
+    def access(self, seen: Observed, needs: AccessNeeds, since: float) -> Observed:
+        """`seen` with launch permissions, grants, keys and policies as `needs` asks."""
+        regions = {r: [i for r2, i in needs.places if r2 == r] for r, _ in needs.places}
+        for name in (*(r for r, _ in needs.keys), *needs.public):
+            regions.setdefault(name, [])
+        done: dict[str, RegionView] = dict(seen.regions)
+        # Reads are spread over the pool one call each; this thread only waits.
+        pending: dict[str, Callable[[RegionView], RegionView]] = {}
+        for name, ids in regions.items():
+            view = seen.region(name)
+            if view.problem:
+                continue
+            arns = {k for r, k in needs.keys if r == name}
+            mine = []
+            for image_id in ids:
+                image = view.images.get(image_id)
+                if image is not None and image.owner == seen.account:
+                    arns |= image.kms_keys
+                    if image.available:
+                        mine.append(image_id)
+            pending[name] = self._start_access(
+                self._region(name), sorted(mine), sorted(arns), needs, since
+            )
+        for name, finish in pending.items():
+            done[name] = finish(seen.region(name))
+        return Observed(seen.account, done)
+
+    def touched(self, action: AnyAction) -> None:
+        """What this action changed is read anew when somebody asks next."""
+        region = self._region(action.region)
+        match action:
+            case CreateGrant() | RevokeGrant():
+                region.grants.forget(action.key)
+            case ModifyLaunchPermission():
+                region.permissions.forget(action.image)
+            case _:
+                region.read_at = NEVER
+                if image := getattr(action, "image", None):
+                    region.permissions.forget(image)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _region(self, name: str) -> _Region:
+        with self._lock:
+            return self._regions.setdefault(name, _Region(name))
+
+    def _region_problem(self, name: str) -> Problem | None:
+        """Why no call can be made in a Region: it does not exist or is not enabled."""
+        with self._lock:
+            known = self._known.get("", self.now() - SLOW)
+        if known is None:
+            try:
+                known = resources.regions(self.sessions.ec2(self.sessions.region))
+            except errors.AWS_ERRORS:
+                return None  # the calls in the Region itself will tell
+            with self._lock:
+                self._known.put("", known, self.now())
+        if name not in known:
+            return Problem(
+                "RegionUnknown",
+                f"spec.region, spec.replicas or spec.imageRef: no AWS Region {name}. "
+                "Correct the name",
+                region=name,
+            )
+        if not known[name]:
+            return Problem(
+                "RegionNotEnabled",
+                f"Region {name} is not enabled for the account. Enable it or name another",
+                region=name,
+            )
+        return None
+
+    def _view(self, name: str, needs: RegionNeeds, account: str, since: float) -> RegionView:
+        region = self._region(name)
+        with region.lock:
+            if region.read_at < since or not needs.images <= region.extras:
+                self._read_images(region, needs.images, account)
+            if region.problem:
+                return RegionView(name, problem=region.problem)
+            found = {k: self._key(region, k) for k in sorted(needs.keys)}
+            found |= {k.arn: k for k in found.values() if isinstance(k, Key)}
+            parameters = self._parameters(region, needs.parameters, since)
+            return RegionView(
+                name,
+                images=dict(region.images),
+                snapshots=dict(region.snapshots),
+                keys=found,
+                parameters=parameters,
+            )
+
+    def _read_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
+        began = self.now()
+        region.problem = self._region_problem(region.name)
+        region.images, region.snapshots = {}, {}
+        if region.problem is None:
+            try:
+                self._fetch_images(region, extras, account)
+            except errors.AWS_ERRORS as error:
+                region.problem = errors.problem(
+                    error, f"reading AMIs in {region.name}", region.name
+                )
+        region.extras, region.read_at = extras, began
+
+    def _fetch_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
+        ec2 = self.sessions.ec2(region.name)
+        raws = {r["ImageId"]: r for r in images.owned(ec2, self.cluster)}
+        if more := extras - raws.keys():
+            raws |= {r["ImageId"]: r for r in images.by_ids(ec2, more)}
+        mine = [r for r in raws.values() if r.get("OwnerId") == account]
+        found = resources.snapshots(ec2, [s for r in mine for s in images.snapshot_ids(r)])
+        key_of = {s: key for s, (_, key) in found.items()}
+        region.images = {i: images.parse(r, region.name, key_of) for i, r in raws.items()}
+        region.snapshots = {s: snapshot for s, (snapshot, _) in found.items()}
+        region.permissions.keep(raws)
+
+    def _key(self, region: _Region, written: str) -> Key | Problem:
+        known = region.keys.get(written, self.now() - SLOW)
+        if known is not None:
+            return known
+        began = self.now()
+        try:
+            key = keys.describe(self.sessions.kms(region.name), written, region.name)
+        except errors.AWS_ERRORS as error:
+            # Not remembered: what was denied or throttled now may be allowed in a moment.
+            return errors.problem(error, f"reading KMS key {written}", region.name)
+        if isinstance(key, Key) and key.state == "Enabled":
+            region.keys.put(written, key, began)
+        return key
+
+    def _parameters(
+        self, region: _Region, names: frozenset[str], since: float
+    ) -> dict[str, str | Problem]:
+        known = {n: v for n in names if (v := region.parameters.get(n, since)) is not None}
+        left = names - known.keys()
+        if not left:
+            return known
+        began = self.now()
+        fresh: dict[str, str | Problem]
+        try:
+            values = resources.parameters(self.sessions.ssm(region.name), left)
+            fresh = {n: values.get(n, "") for n in left}
+        except errors.AWS_ERRORS as error:
+            lack = errors.problem(error, "reading SSM parameters", region.name)
+            fresh = dict.fromkeys(left, lack)
+        for name, value in fresh.items():
+            region.parameters.put(name, value, began)
+        return known | fresh
+
+    def _start_access(
+        self,
+        region: _Region,
+        ids: list[str],
+        arns: list[str],
+        needs: AccessNeeds,
+        since: float,
+    ) -> Callable[[RegionView], RegionView]:
+        """Begin the reads of one Region; the returned function waits and puts them together."""
+        submit = self._pool.submit
+        permissions = {i: submit(self._permission, region, i, since) for i in ids}
+        key_jobs = {a: submit(self._key_access, region, a, needs.policies, since) for a in arns}
+        blocked = submit(self._public, region) if region.name in needs.public else None
+
+        def finish(view: RegionView) -> RegionView:
+            who = {i: f.result() for i, f in permissions.items()}
+            found = {a: f.result() for a, f in key_jobs.items()}
+            grants = {a: g for a, (_, g) in found.items() if isinstance(g, tuple)}
+            all_keys = {**view.keys, **{a: k for a, (k, _) in found.items()}}
+            unread = {i: p for i, p in who.items() if isinstance(p, Problem)}
+            state = blocked.result() if blocked else False
+            return replace(
+                view,
+                permissions={i: p for i, p in who.items() if isinstance(p, Principals)},
+                grants=grants,
+                keys=all_keys,
+                unread=unread,
+                # Unknown counts as blocked: public sharing fails closed.
+                public_blocked=state is not False,
+            )
+
+        return finish
+
+    def _permission(self, region: _Region, image: str, since: float) -> Principals | Problem | None:
+        known = region.permissions.get(image, since)
+        if known is not None:
+            return known
+        began = self.now()
+        try:
+            who = images.permissions(self.sessions.ec2(region.name), image)
+        except errors.AWS_ERRORS as error:
+            return errors.problem(error, f"reading launch permissions of {image}", region.name)
+        if who is None:
+            region.read_at = NEVER  # gone since the AMIs were read
+            return None
+        return region.permissions.put(image, who, began)
+
+    def _key_access(
+        self, region: _Region, arn: str, policies: bool, since: float
+    ) -> tuple[Key | Problem, tuple[Grant, ...] | Problem]:
+        key = self._key(region, arn)
+        if isinstance(key, Problem):
+            return key, key
+        if key.aws_managed:
+            return key, ()
+        kms = self.sessions.kms(region.name)
+        try:
+            if policies:
+                known = region.policies.get(arn, since)
+                if known is None:
+                    began = self.now()
+                    known = region.policies.put(
+                        arn, replace(key, policy=keys.policy(kms, arn)), began
+                    )
+                if isinstance(known, Key):
+                    key = known
+            grants = region.grants.get(arn, since)
+            if grants is None:
+                began = self.now()
+                grants = region.grants.put(arn, keys.grants(kms, arn), began)
+        except errors.AWS_ERRORS as error:
+            lack = errors.problem(error, f"reading access to KMS key {arn}", region.name)
+            return lack, lack
+        return key, grants
+
+    def _public(self, region: _Region) -> bool | Problem:
+        known = region.public.get("", self.now() - SLOW)
+        if known is None:
+            began = self.now()
+            try:
+                known = images.public_blocked(self.sessions.ec2(region.name))
+            except errors.AWS_ERRORS as error:
+                return errors.problem(error, "reading block public access", region.name)
+            if known is False:  # somebody told that it is on may turn it off: ask again
+                region.public.put("", known, began)
+        return known

@@ -1,0 +1,49 @@
+"""The operator's settings: environment variables that start with GILDER_, checked at start."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; `gilder run --help` shows the same names as options."""
+
+    model_config = SettingsConfigDict(env_prefix="GILDER_", extra="ignore")
+
+    cluster_name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$",
+            description="Name of this cluster in ownership tags and grant names. Two operators on "
+            "one AWS account need two names.",
+        ),
+    ] = "default"
+    region: Annotated[
+        str, Field(description="Region for account-wide calls: STS and DescribeRegions.")
+    ] = "us-east-1"
+    namespaces: Annotated[
+        str, Field(description="Comma-separated namespaces to watch; empty: all of them.")
+    ] = ""
+    resync_seconds: Annotated[
+        float, Field(ge=1, description="Seconds between sweeps that look for drift.")
+    ] = 300.0
+    poll_seconds: Annotated[
+        float, Field(gt=0, description="Seconds between looks at AMIs that are being made.")
+    ] = 15.0
+    workers: Annotated[int, Field(ge=1, le=64, description="Reconciles at once.")] = 8
+    metrics_port: Annotated[
+        int, Field(ge=0, le=65535, description="Port of /metrics; 0: none.")
+    ] = 9090
+    health_port: Annotated[
+        int, Field(ge=0, le=65535, description="Port of /healthz; 0: none.")
+    ] = 8080
+    listen: Annotated[str, Field(description="Address of both ports.")] = "0.0.0.0"
+    log_format: Annotated[Literal["json", "console"], Field(description="Log format.")] = "json"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Log level.")
+    ] = "INFO"
+
+    @property
+    def namespace_list(self) -> tuple[str, ...]:
+        return tuple(n.strip() for n in self.namespaces.split(",") if n.strip())

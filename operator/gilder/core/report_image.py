@@ -1,0 +1,295 @@
+"""From the plan of a GoldenImage and what came of it to its status; pure."""
+
+from collections.abc import Mapping, Sequence
+
+from gilder.api import GoldenImage, GoldenImageStatus
+from gilder.api.conditions import ConditionType
+from gilder.api.goldenimage import ImageVersion, LatestVersion, RegionalImage
+from gilder.api.names import TAG_ROLE, TAG_VERSION
+from gilder.core import report
+from gilder.core.actions import CopyImage, CreateImage, DeregisterImage, TagResources
+from gilder.core.conditions import Verdict, merge
+from gilder.core.digest import digest
+from gilder.core.observed import Image, Observed, Problem
+from gilder.core.plan import Plan
+from gilder.core.results import Event, Result
+from gilder.core.versions import ImagePlan, Wanted
+
+MOST_VERSIONS = 50  # in status; older ones are found by their tags
+
+Slot = tuple[int, str, str]  # version, Region, role
+
+
+def inputs(want: Wanted, plan: ImagePlan) -> str:
+    """Digest of all that is declared: a plan without a new one is drift."""
+    return digest(want.spec.model_dump(mode="json"), plan.version, plan.fingerprint)
+
+
+def is_drift(image: GoldenImage, want: Wanted, plan: ImagePlan) -> bool:
+    """Whether AWS moved while the declaration did not."""
+    return bool(plan.plan.actions) and image.status.synced_digest == inputs(want, plan)
+
+
+def report_image(
+    image: GoldenImage,
+    want: Wanted,
+    plan: ImagePlan,
+    seen: Observed,
+    results: Sequence[Result],
+    now: str,
+) -> tuple[GoldenImageStatus, list[Event]]:
+    """Status and Events after one reconcile; `now` is RFC 3339, UTC."""
+    old = image.status
+    generation = image.metadata.generation
+    observe = image.spec.management_policy == "Observe"
+    drift = is_drift(image, want, plan)
+    corrected = [r for r in results if drift and r.done]
+    problems = report.problems_of(plan.plan, results)
+    pending = [a for a in plan.plan.actions if not any(r.done and r.action == a for r in results)]
+    regions = [r.region for r in image.spec.replicas]
+    lacking = [r for r in regions if r not in plan.replicas]
+    version = plan.version
+    source = plan.source
+    found = source.image if source else None
+
+    latest = old.latest
+    if plan.home is not None:
+        latest = LatestVersion(version=version, image_id=plan.home.id)
+    good = plan.home is not None and not lacking
+    progress = [*plan.plan.waiting, *(_doing(r) for r in results if r.made and r.done)]
+    if not good and not progress and not problems:
+        progress = [a.describe() for a in plan.plan.actions]
+    count = old.drift_corrected + len(corrected)
+    last_drift = old.last_drift
+    if corrected:
+        last_drift = f"{now}: {'; '.join(r.action.describe() for r in corrected)}"[:1024]
+    settled = good and not problems and not pending and not plan.plan.waiting
+
+    verdicts = report.outlook(
+        good=good,
+        good_reason="Available",
+        good_message=_summary(plan, image.spec.region, len(regions)),
+        problems=problems,
+        progress=progress,
+        before=old.conditions,
+        generation=generation,
+    )
+    verdicts.append(
+        report.synced(
+            pending=pending,
+            observe=observe,
+            problems=problems,
+            drift=report.drift_text(count, last_drift),
+        )
+    )
+    verdicts.append(_source_verdict(plan, problems))
+    if regions:
+        verdicts.append(_replicas_verdict(plan, regions, problems))
+    conditions = merge(old.conditions, verdicts, generation, now)
+    status = GoldenImageStatus(
+        observed_generation=generation,
+        conditions=conditions,
+        account=seen.account,
+        latest=latest,
+        versions=_versions(image, want, plan, seen, results, now),
+        source_id=source.id if source else old.source_id,
+        root_device_type=_root_device_type(plan) or old.root_device_type,
+        product_codes=found.product_codes if found else old.product_codes,
+        replicas_ready=f"{len(regions) - len(lacking)}/{len(regions)}" if regions else None,
+        plan=tuple(a.describe() for a in pending)[: report.PLAN_LINES],
+        managed_tag_keys=tuple(
+            # A key that left spec stays ours to remove until all is settled.
+            sorted({*image.spec.tags, *(() if settled else old.managed_tag_keys)})
+        ),
+        synced_digest=inputs(want, plan) if settled else old.synced_digest,
+        drift_corrected=count,
+        last_drift=last_drift,
+        last_handled_reconcile_at=image.metadata.reconcile_request,
+    )
+    events = report.action_events(results, drift)
+    events += report.condition_events(old.conditions, conditions)
+    return status, events
+
+
+def report_deletion(
+    image: GoldenImage,
+    plan: Plan,
+    sharers: Sequence[str],
+    results: Sequence[Result],
+    now: str,
+) -> tuple[GoldenImageStatus, list[Event]]:
+    """Status and Events of a GoldenImage that is being deleted and cannot go yet."""
+    old = image.status
+    problems = list(report.problems_of(plan, results))
+    if sharers:
+        problems.insert(
+            0,
+            Problem(
+                "InUseByShares",
+                f"ImageShare {', '.join(sharers)} still needs this image. Delete the ImageShare, "
+                "or point its spec.imageRef elsewhere; then the deletion goes on",
+                permanent=False,
+            ),
+        )
+    verdicts = report.outlook(
+        good=False,
+        good_reason="Deleting",
+        good_message="",
+        problems=problems,
+        progress=["the deletion to be carried out", *plan.waiting],
+        before=(),
+        generation=image.metadata.generation,
+    )
+    conditions = merge(old.conditions, verdicts, image.metadata.generation, now)
+    status = old.model_copy(
+        update={
+            "observed_generation": image.metadata.generation,
+            "conditions": conditions,
+            "plan": plan.lines()[: report.PLAN_LINES],
+        }
+    )
+    events = report.action_events(results, drift=False)
+    first = report.worst(problems)
+    was = next((c for c in old.conditions if c.type == ConditionType.READY.value), None)
+    if first is not None and (was is None or was.reason != first.reason):
+        events.append(Event("Warning", first.reason, first.message))
+    return status, events
+
+
+def _doing(result: Result) -> str:
+    return f"{result.made} to be made: {result.action.describe()}"
+
+
+def _summary(plan: ImagePlan, region: str, replicas: int) -> str:
+    if plan.home is None:
+        return ""
+    text = f"version {plan.version} is {plan.home.id} in {region}"
+    copies = ", ".join(f"{i.id} in {r}" for r, i in sorted(plan.replicas.items()))
+    return (
+        f"{text}, with {replicas} replica{'s' if replicas != 1 else ''}: {copies}"
+        if copies
+        else text
+    )
+
+
+def _source_verdict(plan: ImagePlan, problems: Sequence[Problem]) -> Verdict:
+    if plan.source is not None:
+        text = f"{plan.source.kind} {plan.source.id}"
+        return Verdict(ConditionType.SOURCE_RESOLVED, "True", "Resolved", text)
+    first = report.worst(problems)
+    reason = first.reason if first else "NotObserved"
+    return Verdict(ConditionType.SOURCE_RESOLVED, "False", reason, report.told(problems))
+
+
+def _replicas_verdict(
+    plan: ImagePlan, regions: Sequence[str], problems: Sequence[Problem]
+) -> Verdict:
+    lacking = [r for r in regions if r not in plan.replicas]
+    if not lacking:
+        text = f"{len(regions)} of {len(regions)} replicas are available"
+        return Verdict(ConditionType.REPLICAS_READY, "True", "Available", text)
+    by_region = {p.region: p for p in reversed(problems) if p.region in lacking}
+    parts = [f"{r}: {by_region[r].message if r in by_region else 'under way'}" for r in lacking]
+    reason = next((by_region[r].reason for r in lacking if r in by_region), "Progressing")
+    return Verdict(ConditionType.REPLICAS_READY, "False", reason, "; ".join(parts))
+
+
+def _root_device_type(plan: ImagePlan) -> str | None:
+    if plan.home is not None:
+        return plan.home.root_device_type
+    if plan.source is None:
+        return None
+    thing = plan.source.image or plan.source.instance
+    return thing.root_device_type if thing else None
+
+
+def _versions(
+    image: GoldenImage,
+    want: Wanted,
+    plan: ImagePlan,
+    seen: Observed,
+    results: Sequence[Result],
+    now: str,
+) -> tuple[ImageVersion, ...]:
+    slots: dict[Slot, RegionalImage] = {}
+    fingerprints: dict[int, str] = {}
+    known = {v.version: v for v in image.status.versions}
+    for v in image.status.versions:
+        fingerprints[v.version] = v.fingerprint
+        for i in v.images:
+            unread = seen.region(i.region).problem is not None
+            if unread or i.state == "requested":
+                slots[(v.version, i.region, i.role)] = i
+            elif v.version == plan.version or v.version == (image.status.latest or v).version:
+                # Remembered although gone, so that its successor is a new request to AWS.
+                slots[(v.version, i.region, i.role)] = i.model_copy(update={"state": "missing"})
+    keep: dict[Slot, Image] = {}
+    for found in seen.owned(want.cluster, want.key):
+        if found.version and found.role:
+            slot = (found.version, found.region, found.role)
+            if slot not in keep or _rank(found) < _rank(keep[slot]):
+                keep[slot] = found
+            fingerprints[found.version] = found.fingerprint or fingerprints.get(found.version, "")
+    for slot, found in keep.items():
+        slots[slot] = _regional(found)
+    gone = {r.action.image for r in results if r.done and isinstance(r.action, DeregisterImage)}
+    slots = {k: v for k, v in slots.items() if v.image_id not in gone}
+    for result in results:
+        if not result.done:
+            continue
+        action = result.action
+        if isinstance(action, CopyImage | CreateImage) and result.made:
+            number, role = _slot_tags(action.tags)
+            slots[(number, action.region, role)] = RegionalImage(
+                region=action.region,
+                image_id=result.made,
+                name=action.name,
+                role=role,
+                state="requested",
+                requested_at=now,
+            )
+            fingerprints[number] = plan.fingerprint
+        elif isinstance(action, TagResources) and action.adopts and plan.source:
+            number, role = _slot_tags(action.tags)
+            adopted = plan.source.image
+            if adopted is not None:
+                slots[(number, action.region, role)] = _regional(adopted).model_copy(
+                    update={"role": role}
+                )
+                fingerprints[number] = plan.fingerprint
+    numbers = sorted({k[0] for k in slots}, reverse=True)[:MOST_VERSIONS]
+    return tuple(
+        ImageVersion(
+            version=n,
+            source=(plan.source.id if plan.source and n == plan.version else "")
+            or (known[n].source if n in known else ""),
+            fingerprint=fingerprints.get(n, ""),
+            created_at=known[n].created_at if n in known else now,
+            current=n == plan.version,
+            images=tuple(v for k, v in sorted(slots.items()) if k[0] == n),
+        )
+        for n in numbers
+    )
+
+
+def _slot_tags(tags: Mapping[str, str]) -> tuple[int, str]:
+    return int(tags[TAG_VERSION]), tags[TAG_ROLE]
+
+
+def _rank(image: Image) -> tuple[bool, bool, int, str]:
+    """The AMI of a slot to show: an available one, then the last attempt."""
+    return (not image.available, image.failed, -image.attempt, image.created)
+
+
+def _regional(image: Image) -> RegionalImage:
+    return RegionalImage(
+        region=image.region,
+        image_id=image.id,
+        name=image.name,
+        role=image.role,
+        state=image.state,
+        encrypted=image.encrypted,
+        kms_key_id=min(image.kms_keys, default=None),
+        snapshot_ids=image.snapshots,
+        message=image.state_reason or None,
+    )

@@ -1,0 +1,328 @@
+"""The loop between the cluster and the engine: what to reconcile, when, and what to write."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from kubernetes.client.exceptions import ApiException
+
+from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus, SpecError
+from gilder.api.conditions import Condition, ConditionType
+from gilder.api.names import FINALIZER
+from gilder.config import Settings
+from gilder.core.conditions import Verdict, merge
+from gilder.core.results import Event
+from gilder.handlers import metrics
+from gilder.handlers.kube import PLURALS, GoneError, Kube
+from gilder.handlers.queue import WorkQueue
+from gilder.handlers.store import Body, Key, Store, key_of
+from gilder.reconcile.engine import Engine, stamp, utc_now
+from gilder.reconcile.outcome import Outcome
+
+log = structlog.get_logger("gilder")
+
+# Age of data that a reconcile may use when only Kubernetes changed, in seconds.
+FRESH = 5.0
+
+Status = GoldenImageStatus | ImageShareStatus
+
+
+class Controller:
+    """Feeds keys to workers. GoldenImages side by side; ImageShares one after the other, since
+    several of them add up on one AMI and one key."""
+
+    def __init__(self, settings: Settings, kube: Kube, engine: Engine) -> None:
+        self.settings = settings
+        self.store = Store(settings.cluster_name)
+        self._kube = kube
+        self._engine = engine
+        self._images: WorkQueue[Key] = WorkQueue()
+        self._shares: WorkQueue[Key] = WorkQueue()
+        self._threads = ThreadPoolExecutor(settings.workers + 1, thread_name_prefix="reconcile")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seen: dict[Key, tuple[Any, ...]] = {}
+        self.ready = False
+
+    async def start(self) -> None:
+        """List everything once, so that no plan is made with half of the shares; then work."""
+        await self._list()
+        for key in self.store.known():
+            await self._enqueue(key, time.monotonic())
+        workers = self.settings.workers
+        self._tasks = [
+            *(asyncio.create_task(self._work(self._images)) for _ in range(workers)),
+            asyncio.create_task(self._work(self._shares)),
+            asyncio.create_task(self._sweep()),
+        ]
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Finish the actions under way, start no more, write what came of them."""
+        self.ready = False
+        await asyncio.to_thread(self._engine.applier.stop)
+        await self._images.close()
+        await self._shares.close()
+        for sweep in self._tasks[-1:]:
+            sweep.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._engine.views.close()
+
+    # Events from the cluster
+
+    async def observed(self, body: Body) -> None:
+        """An object was added or changed."""
+        if self.store.put(body):
+            await self._react(key_of(body), body)
+
+    async def deleted(self, body: Body) -> None:
+        key = key_of(body)
+        self.store.drop(key)
+        self._seen.pop(key, None)
+        await self._wake_related(key)
+
+    async def _react(self, key: Key, body: Body) -> None:
+        now = _trigger(body)
+        before, self._seen[key] = self._seen.get(key), now
+        if before is None or before[0] != now[0]:
+            # Someone asked by annotation: look at AWS as it is now, not as it was read before.
+            asked = before is not None and before[0][2] != now[0][2]
+            await self._enqueue(key, time.monotonic() - (0.0 if asked else FRESH))
+        if before is None or before[1] != now[1]:
+            await self._wake_related(key)
+
+    async def _wake_related(self, key: Key) -> None:
+        """Shares follow the images of their namespace; images that go wait for their shares."""
+        since = time.monotonic() - FRESH
+        for other in self.store.known():
+            if other.namespace != key.namespace or other == key:
+                continue
+            if key.kind == "GoldenImage" and other.kind == "ImageShare":
+                await self._enqueue(other, since)
+            elif key.kind == "ImageShare" and other.kind == "GoldenImage":
+                found = self.store.parsed(other)
+                if isinstance(found, GoldenImage) and found.metadata.deleting:
+                    await self._enqueue(other, since)
+
+    async def _enqueue(self, key: Key, since: float) -> None:
+        await self._queue(key).add(key, since)
+
+    def _queue(self, key: Key) -> WorkQueue[Key]:
+        return self._images if key.kind == "GoldenImage" else self._shares
+
+    # Work
+
+    async def _list(self) -> None:
+        bodies: list[Body] = []
+        for kind in PLURALS:
+            bodies += await asyncio.to_thread(
+                self._kube.list,
+                kind,
+                self.settings.namespace_list,
+            )
+        self.store.replace(bodies)
+        for body in bodies:
+            self._seen.setdefault(key_of(body), _trigger(body))
+
+    async def _sweep(self) -> None:
+        """Look for drift in everything, at the interval of the settings."""
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            metrics.SWEEPS.inc()
+            try:
+                await self._list()  # also finds what a broken watch has missed
+            except Exception as error:  # noqa: BLE001 - the sweep must outlive any API failure
+                log.warning("listing failed", error=str(error))
+            since = time.monotonic()
+            for key in self.store.known():
+                await self._enqueue(key, since)
+
+    async def _work(self, queue: WorkQueue[Key]) -> None:
+        loop = asyncio.get_running_loop()
+        while (taken := await queue.take()) is not None:
+            key, since = taken
+            metrics.QUEUE.set(len(self._images) + len(self._shares))
+            try:
+                run = partial(self._reconcile, key, since)
+                again = await loop.run_in_executor(self._threads, run)
+                if again is None:
+                    queue.forgive(key)
+                else:
+                    pause = queue.backoff(key) if again < 0 else again
+                    if again >= 0:
+                        queue.forgive(key)
+                    await queue.add_later(key, pause, time.monotonic() + pause - FRESH)
+            except Exception:
+                log.exception("reconcile failed", resource=str(key))
+                metrics.RECONCILES.labels(key.kind, "error").inc()
+                await queue.add_later(key, queue.backoff(key), time.monotonic())
+            finally:
+                await queue.done(key)
+
+    def _reconcile(self, key: Key, since: float) -> float | None:
+        """One reconcile, in a thread. Returns seconds until the next; negative: back off."""
+        body = self.store.body(key)
+        if body is None:
+            return None
+        with structlog.contextvars.bound_contextvars(resource=str(key)), _timed(key):
+            try:
+                return self._pass(key, body, since)
+            except GoneError:
+                self.store.drop(key)
+                return None
+            except ApiException as error:
+                if error.status != 409:
+                    raise
+                # Somebody wrote in between: look at the object as it is now.
+                self.store.put(self._whole(key, self._kube.get(key)))
+                return 0.0
+
+    def _pass(self, key: Key, body: Body, since: float) -> float | None:
+        found = self.store.parsed(key)
+        if found is None:
+            return None
+        if isinstance(found, SpecError):
+            self._invalid(key, body, found)
+            return None
+        meta = found.metadata
+        if not meta.deleting and FINALIZER not in meta.finalizers:
+            body = self._took(key, self._kube.set_finalizer(key, body, True)) or body
+            found = self.store.parsed(key)
+            assert found is not None
+            assert not isinstance(found, SpecError)
+        if meta.deleting and FINALIZER not in meta.finalizers:
+            return None
+        if (meta.paused or found.spec.suspend) and not meta.deleting:
+            self._suspended(key, body, found)
+            return None
+        inventory = self.store.inventory()
+        outcome: Outcome[Any]
+        if isinstance(found, GoldenImage):
+            outcome = self._engine.reconcile_image(found, inventory, since)
+        else:
+            save = partial(self._save, key)
+            outcome = self._engine.reconcile_share(found, inventory, since, save)
+        self._count(key, outcome)
+        if outcome.release:
+            self._post(key, body, outcome.events)
+            current = self.store.body(key) or body
+            self._kube.set_finalizer(key, current, False)
+            log.info("released")
+            return None
+        self._save(key, outcome.status)
+        self._post(key, body, outcome.events)
+        if outcome.failed and not any(r.done for r in outcome.results):
+            return -1.0
+        return outcome.again
+
+    def _save(self, key: Key, status: Status) -> None:
+        body = self.store.body(key)
+        if body is None:
+            raise GoneError(str(key))
+        dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        self._took(key, self._kube.patch_status(key, body, dumped))
+        for condition in status.conditions:
+            metrics.READY.labels(key.kind, key.namespace, key.name, condition.type).set(
+                1 if condition.status == "True" else 0
+            )
+
+    def _took(self, key: Key, answer: Body | None) -> Body | None:
+        if answer is not None:
+            self.store.put(self._whole(key, answer))
+        return self.store.body(key)
+
+    @staticmethod
+    def _whole(key: Key, body: Body) -> Body:
+        return {"kind": key.kind, **body}
+
+    def _post(self, key: Key, body: Body, events: tuple[Event, ...]) -> None:
+        now = stamp(utc_now())
+        for event in events:
+            level = log.warning if event.type == "Warning" else log.info
+            level(event.message, reason=event.reason)
+            try:
+                self._kube.post_event(key, body, event, now)
+            except ApiException as error:
+                log.warning("event not posted", error=str(error.reason))
+
+    def _invalid(self, key: Key, body: Body, error: SpecError) -> None:
+        """A spec that the schema let through and the models do not."""
+        message = str(error)
+        verdicts = [
+            Verdict(ConditionType.READY, "False", "InvalidSpec", message),
+            Verdict(ConditionType.STALLED, "True", "InvalidSpec", message),
+        ]
+        if self._conditions(key, body, verdicts):
+            self._post(key, body, (Event("Warning", "InvalidSpec", message),))
+
+    def _suspended(self, key: Key, body: Body, found: GoldenImage | ImageShare) -> None:
+        why = "annotation goldenimage.dev/paused" if found.metadata.paused else "spec.suspend"
+        kept = [
+            Verdict(ConditionType(c.type), c.status, c.reason, c.message)
+            for c in found.status.conditions
+            if c.type not in (ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.READY)
+        ]
+        message = f"nothing is observed or changed in AWS: {why} is set"
+        verdicts = [Verdict(ConditionType.READY, "False", "Suspended", message), *kept]
+        if self._conditions(key, body, verdicts):
+            self._post(key, body, (Event("Normal", "Suspended", message),))
+
+    def _conditions(self, key: Key, body: Body, verdicts: list[Verdict]) -> bool:
+        """Write just the conditions, whatever else status holds; whether Ready's reason changed."""
+        raw = dict(body.get("status") or {})
+        old = [Condition.model_validate(c) for c in raw.get("conditions") or []]
+        generation = int(body["metadata"].get("generation", 0))
+        now = merge(old, verdicts, generation, stamp(utc_now()))
+        raw["conditions"] = [c.model_dump(mode="json", by_alias=True) for c in now]
+        raw["observedGeneration"] = generation
+        self._took(key, self._kube.patch_status(key, body, raw))
+        was = next((c.reason for c in old if c.type == ConditionType.READY), None)
+        return was != now[0].reason
+
+    @staticmethod
+    def _count(key: Key, outcome: Outcome[Any]) -> None:
+        metrics.RECONCILES.labels(key.kind, "failed" if outcome.failed else "ok").inc()
+        for result in outcome.results:
+            kind = result.action.kind
+            metrics.ACTIONS.labels(key.kind, kind, "ok" if result.done else "failed").inc()
+            if outcome.drift and result.done:
+                metrics.DRIFT.labels(key.kind, key.namespace, key.name, kind).inc()
+
+
+@contextmanager
+def _timed(key: Key) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        metrics.DURATION.labels(key.kind).observe(time.monotonic() - began)
+
+
+def _trigger(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What asks for a reconcile of the object itself, and what asks for one of its relatives."""
+    meta = body["metadata"]
+    annotations = meta.get("annotations") or {}
+    request = {k: v for k, v in annotations.items() if _ours(k)}
+    status = body.get("status") or {}
+    images = [
+        (i.get("region"), i.get("imageId"), i.get("state"))
+        for v in status.get("versions") or []
+        for i in v.get("images") or []
+    ]
+    deleting = meta.get("deletionTimestamp")
+    own = (meta.get("uid"), meta.get("generation"), request, deleting)
+    if body.get("kind") == "GoldenImage":
+        return own, (images, status.get("latest"), meta.get("labels"), deleting, meta.get("uid"))
+    claimed = [(i.get("region"), i.get("imageId")) for i in status.get("images") or []]
+    return own, (meta.get("generation"), deleting, claimed)
+
+
+def _ours(annotation: str) -> bool:
+    return annotation.startswith("goldenimage.dev/") or annotation == (
+        "reconcile.fluxcd.io/requestedAt"
+    )

@@ -1,0 +1,164 @@
+"""The few calls the operator makes to Kubernetes itself: list, patch, post Events."""
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from gilder.api.names import FINALIZER, GROUP, VERSION
+from gilder.core.results import Event
+from gilder.handlers.store import Body, Key, Kind
+
+PLURALS: dict[Kind, str] = {"GoldenImage": "goldenimages", "ImageShare": "imageshares"}
+MERGE = "application/merge-patch+json"
+TIMEOUT = 30  # seconds per request
+
+
+class GoneError(Exception):
+    """The object does not exist any more."""
+
+
+class Kube:
+    """Blocking calls; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        try:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+        except config.ConfigException:
+            config.load_kube_config()  # type: ignore[no-untyped-call]
+        # Plain dicts go in and come out, where the generated signatures know only models.
+        self._objects: Any = client.CustomObjectsApi()
+        self._core: Any = client.CoreV1Api()
+
+    def list(self, kind: Kind, namespaces: tuple[str, ...]) -> list[Body]:
+        """All objects of a kind, in these namespaces or in all of them."""
+        plural = PLURALS[kind]
+        if not namespaces:
+            answers = [
+                self._objects.list_cluster_custom_object(
+                    GROUP, VERSION, plural, _request_timeout=TIMEOUT
+                )
+            ]
+        else:
+            answers = [
+                self._objects.list_namespaced_custom_object(
+                    GROUP, VERSION, n, plural, _request_timeout=TIMEOUT
+                )
+                for n in namespaces
+            ]
+        items = [i for a in answers for i in a["items"]]
+        return [{"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, **i} for i in items]
+
+    def patch_status(self, key: Key, body: Body, status: Mapping[str, Any]) -> Body | None:
+        """Write the status if it differs from the one in `body`; the object as it is then."""
+        change = merge_patch(body.get("status") or {}, status)
+        if not change:
+            return None
+        return self._patch(key, {"status": change}, status=True)
+
+    def set_finalizer(self, key: Key, body: Body, present: bool) -> Body | None:
+        """Add or remove our finalizer; refused by the API when others changed it meanwhile."""
+        meta = body["metadata"]
+        before = list(meta.get("finalizers") or [])
+        after = [f for f in before if f != FINALIZER] + ([FINALIZER] if present else [])
+        if before == after:
+            return None
+        # With the resourceVersion, so that a finalizer of somebody else is never lost.
+        change = {"finalizers": after, "resourceVersion": meta.get("resourceVersion")}
+        return self._patch(key, {"metadata": change}, status=False)
+
+    def get(self, key: Key) -> Body:
+        """The object as it is now; raises GoneError."""
+        try:
+            found: Body = self._objects.get_namespaced_custom_object(
+                GROUP, VERSION, key.namespace, PLURALS[key.kind], key.name, _request_timeout=TIMEOUT
+            )
+        except ApiException as error:
+            if error.status == 404:
+                raise GoneError(str(key)) from None
+            raise
+        return found
+
+    def _patch(self, key: Key, change: Mapping[str, Any], *, status: bool) -> Body:
+        call = (
+            self._objects.patch_namespaced_custom_object_status
+            if status
+            else self._objects.patch_namespaced_custom_object
+        )
+        try:
+            after: Body = call(
+                GROUP,
+                VERSION,
+                key.namespace,
+                PLURALS[key.kind],
+                key.name,
+                change,
+                _content_type=MERGE,
+                _request_timeout=TIMEOUT,
+            )
+        except ApiException as error:
+            if error.status == 404:
+                raise GoneError(str(key)) from None
+            raise
+        return after
+
+    def post_event(self, key: Key, body: Body, event: Event, now: str) -> None:
+        """Post an Event; the same one again raises the count of the first."""
+        meta = body["metadata"]
+        text = f"{meta.get('uid')}|{event.type}|{event.reason}|{event.message}"
+        name = f"{key.name[:200]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        try:
+            known = self._core.read_namespaced_event(name, key.namespace, _request_timeout=TIMEOUT)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+            known = None
+        if known is not None:
+            change = {"count": (known.count or 1) + 1, "lastTimestamp": now}
+            self._core.patch_namespaced_event(
+                name, key.namespace, change, _content_type=MERGE, _request_timeout=TIMEOUT
+            )
+            return
+        self._core.create_namespaced_event(
+            key.namespace,
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": key.namespace},
+                "involvedObject": {
+                    "apiVersion": f"{GROUP}/{VERSION}",
+                    "kind": key.kind,
+                    "name": key.name,
+                    "namespace": key.namespace,
+                    "uid": meta.get("uid"),
+                    "resourceVersion": meta.get("resourceVersion"),
+                },
+                "type": event.type,
+                "reason": event.reason[:128],
+                "message": event.message[:1024],
+                "source": {"component": "gilder"},
+                "reportingComponent": f"{GROUP}/gilder",
+                "reportingInstance": "gilder",
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+            },
+            _request_timeout=TIMEOUT,
+        )
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that makes `after` of `before`; empty when they agree."""
+    change: dict[str, Any] = {k: None for k in before if k not in after}
+    for key, value in after.items():
+        if key not in before:
+            change[key] = copy.deepcopy(value)
+        elif isinstance(value, Mapping) and isinstance(before[key], Mapping):
+            if inner := merge_patch(before[key], value):
+                change[key] = inner
+        elif before[key] != value:
+            change[key] = copy.deepcopy(value)
+    return change

@@ -1,0 +1,98 @@
+"""kopf's part: watching, login, start, stop and probes. Nothing else imports kopf."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import kopf
+from aiohttp import web
+from prometheus_client import start_http_server
+
+from gilder.api.names import GROUP, VERSION
+from gilder.aws.sessions import Sessions
+from gilder.config import Settings
+from gilder.handlers import metrics
+from gilder.handlers.controller import Controller
+from gilder.handlers.kube import PLURALS, Kube
+from gilder.reconcile.engine import Engine
+
+STOP_SECONDS = 25.0  # of the pod's 30 seconds of grace
+
+
+def registry_of(settings: Settings) -> kopf.OperatorRegistry:
+    """A kopf registry with everything the operator does."""
+    registry = kopf.OperatorRegistry()
+    running: dict[str, Any] = {}
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> Any:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False  # Events are posted by the controller, deduplicated
+        settings.watching.server_timeout = 270
+        settings.watching.reconnect_backoff = 1.0
+        settings.networking.error_backoffs = (1, 2, 4, 8, 16, 30)
+        mine: Settings = running["settings"]
+        kube = await asyncio.to_thread(Kube)
+        engine = Engine(
+            Sessions(mine.region, metrics.count_call), mine.cluster_name, poll=mine.poll_seconds
+        )
+        controller = Controller(mine, kube, engine)
+        await controller.start()
+        running["controller"] = controller
+        if mine.metrics_port:
+            start_http_server(mine.metrics_port, addr=mine.listen)
+        if mine.health_port:
+            running["probe"] = await _serve_health(mine, controller)
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        if (controller := running.pop("controller", None)) is not None:
+            await asyncio.wait_for(controller.stop(), STOP_SECONDS)
+        if (probe := running.pop("probe", None)) is not None:
+            await probe.cleanup()
+
+    async def on_event(event: Any, body: kopf.Body, **_: Any) -> None:
+        controller: Controller = running["controller"]
+        whole = dict(body)
+        if event["type"] == "DELETED":
+            await controller.deleted(whole)
+        else:
+            await controller.observed(whole)
+
+    for kind, plural in PLURALS.items():
+        kopf.on.event(GROUP, VERSION, plural, registry=registry, id=kind)(on_event)
+    running["settings"] = settings
+    return registry
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    namespaces = settings.namespace_list
+    kopf.run(
+        registry=registry_of(settings),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+    )
+
+
+async def _serve_health(settings: Settings, controller: Controller) -> web.AppRunner:
+    """/healthz says that the loop turns; /readyz that the first listing is done."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        if controller.ready:
+            return web.Response(text="ok\n")
+        return web.Response(text="starting\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, settings.listen, settings.health_port).start()
+    return runner

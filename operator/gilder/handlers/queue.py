@@ -1,0 +1,90 @@
+"""A work queue of keys: each at most once waiting and once worked on, later with a pause."""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_BACKOFF = 1.0  # seconds; doubles with each failure in a row
+LAST_BACKOFF = 300.0
+
+
+class WorkQueue(Generic[K]):
+    """Keys with the moment since which the data they are worked on with must be true."""
+
+    def __init__(self) -> None:
+        self._ready: dict[K, float] = {}  # insertion order is the queue
+        self._later: list[tuple[float, int, K, float]] = []
+        self._due: dict[K, float] = {}  # the earliest time in _later that counts
+        self._working: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._number = itertools.count()
+        self._wake = asyncio.Condition()
+        self._closed = False
+
+    async def add(self, key: K, since: float) -> None:
+        """Work on `key` with data not older than `since` (monotonic)."""
+        async with self._wake:
+            self._ready[key] = max(since, self._ready.get(key, since))
+            self._wake.notify_all()
+
+    async def add_later(self, key: K, seconds: float, since: float) -> None:
+        """As `add`, after a pause; the shortest pause asked for counts."""
+        due = time.monotonic() + seconds
+        async with self._wake:
+            if due < self._due.get(key, float("inf")):
+                self._due[key] = due
+                heapq.heappush(self._later, (due, next(self._number), key, since))
+            self._wake.notify_all()
+
+    async def take(self) -> tuple[K, float] | None:
+        """The next key that nobody works on, with its `since`; None once closed."""
+        async with self._wake:
+            while not self._closed:
+                self._ripen()
+                for key, since in self._ready.items():
+                    if key not in self._working:
+                        del self._ready[key]
+                        self._working.add(key)
+                        self._due.pop(key, None)
+                        return key, since
+                pause = self._later[0][0] - time.monotonic() if self._later else None
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except TimeoutError:
+                    continue
+            return None
+
+    async def done(self, key: K) -> None:
+        async with self._wake:
+            self._working.discard(key)
+            self._wake.notify_all()
+
+    def backoff(self, key: K) -> float:
+        """The pause after one more failure of this key, in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        return min(FIRST_BACKOFF * 2.0 ** min(failures, 16), LAST_BACKOFF)
+
+    def forgive(self, key: K) -> None:
+        self._failures.pop(key, None)
+
+    async def close(self) -> None:
+        async with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._working)
+
+    def _ripen(self) -> None:
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            due, _, key, since = heapq.heappop(self._later)
+            if self._due.get(key) == due:  # else overtaken by an earlier look
+                del self._due[key]
+                self._ready.setdefault(key, max(since, now))

@@ -1,0 +1,197 @@
+"""Carry out a plan's actions: key before permission, Regions and stages apart, nothing raised."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from botocore.exceptions import ClientError
+
+from gilder.aws import errors, images, keys, resources
+from gilder.aws.sessions import Sessions
+from gilder.aws.view import Views
+from gilder.core.actions import (
+    AnyAction,
+    CopyImage,
+    CreateGrant,
+    CreateImage,
+    DeregisterImage,
+    EnableImage,
+    ModifyLaunchPermission,
+    RevokeGrant,
+    TagResources,
+    UntagResources,
+)
+from gilder.core.observed import Principals, Problem
+from gilder.core.results import Result
+
+PARALLEL = 8  # changing calls at once, of one operator
+
+# Access is given key first, permission after, and taken in the opposite order.
+STAGES: tuple[tuple[type[AnyAction], ...], ...] = (
+    (TagResources, UntagResources, CreateImage, CopyImage, EnableImage, DeregisterImage),
+    (CreateGrant,),
+    (ModifyLaunchPermission,),
+    (RevokeGrant,),
+)
+
+
+class Applier:
+    """Runs actions on one account."""
+
+    def __init__(self, sessions: Sessions, views: Views) -> None:
+        self._sessions = sessions
+        self._views = views
+        self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="write")
+        self._stopping = False
+
+    def apply(self, actions: Sequence[AnyAction]) -> tuple[Result, ...]:
+        """Try every action that may be tried; failures are results and hold up no other Region."""
+        results: list[Result] = []
+        for stage in STAGES:
+            batch = [a for a in actions if isinstance(a, stage)]
+            ready, skipped = _ready(batch, results)
+            results += skipped
+            if stage == STAGES[0]:
+                results += self._by_region(ready)
+            else:
+                results += self._pool.map(self._one, ready)
+        return tuple(results)
+
+    def stop(self) -> None:
+        """Let what is under way finish, and start nothing more."""
+        self._stopping = True
+        self._pool.shutdown(wait=True)
+
+    def _by_region(self, actions: Sequence[AnyAction]) -> list[Result]:
+        """Image actions of one Region in their order, Regions side by side."""
+        regions: dict[str, list[AnyAction]] = {}
+        for action in actions:
+            regions.setdefault(action.region, []).append(action)
+
+        def run(batch: list[AnyAction]) -> list[Result]:
+            return [self._one(a) for a in batch]
+
+        return [r for batch in self._pool.map(run, regions.values()) for r in batch]
+
+    def _one(self, action: AnyAction) -> Result:
+        if self._stopping:
+            return Result(action, Problem("Stopping", "the operator stops", False, action.region))
+        try:
+            made = self._call(action)
+            return Result(action, made=made)
+        except errors.AWS_ERRORS as error:
+            return Result(action, errors.problem(error, action.describe(), action.region))
+        finally:
+            # Also after a failure: the call may have taken effect.
+            self._views.touched(action)
+
+    def _call(self, action: AnyAction) -> str:
+        ec2 = self._sessions.ec2(action.region)
+        match action:
+            case TagResources():
+                resources.tag(ec2, action.resources, action.tags)
+            case UntagResources():
+                resources.untag(ec2, action.resources, action.keys)
+            case CreateImage():
+                return self._create(action)
+            case CopyImage():
+                return images.copy(
+                    ec2,
+                    source_region=action.source_region,
+                    source_image=action.source_image,
+                    name=action.name,
+                    description=action.description,
+                    key=action.key,
+                    tags=action.tags,
+                    token=action.token,
+                )
+            case EnableImage():
+                images.enable(ec2, action.image)
+            case DeregisterImage():
+                images.deregister(ec2, action.image)
+            case CreateGrant():
+                return keys.create_grant(
+                    self._sessions.kms(action.region),
+                    key=action.key,
+                    principal=action.principal,
+                    operations=action.operations,
+                    name=action.name,
+                )
+            case RevokeGrant():
+                keys.revoke_grant(self._sessions.kms(action.region), action.key, action.grant)
+            case ModifyLaunchPermission():
+                images.modify_permissions(ec2, action.image, action.add, action.remove)
+        return ""
+
+    def _create(self, action: CreateImage) -> str:
+        ec2 = self._sessions.ec2(action.region)
+        try:
+            return images.create(
+                ec2,
+                instance=action.instance,
+                name=action.name,
+                description=action.description,
+                no_reboot=action.no_reboot,
+                tags=action.tags,
+            )
+        except ClientError as error:
+            if errors.code(error) != "InvalidAMIName.Duplicate":
+                raise
+            # Ours from a call whose answer was lost, or else somebody's who took the name.
+            made = images.id_of_name(ec2, action.name, action.tags)
+            if made is None:
+                raise
+            return made
+
+
+def _ready(
+    actions: Iterable[AnyAction], before: Sequence[Result]
+) -> tuple[list[AnyAction], list[Result]]:
+    """Actions whose precondition in earlier stages came true, and the others as failures."""
+    failed = {
+        (r.action.account, r.action.key): r.problem
+        for r in before
+        if isinstance(r.action, CreateGrant) and r.problem
+    }
+    kept_open = {
+        r.action.image: r.problem
+        for r in before
+        if isinstance(r.action, ModifyLaunchPermission) and r.problem
+    }
+    ready: list[AnyAction] = []
+    skipped: list[Result] = []
+    for action in actions:
+        match action:
+            case ModifyLaunchPermission():
+                lacking = frozenset(a for a, k in action.needs if (a, k) in failed)
+                add = action.add - Principals(lacking)
+                if add or action.remove:
+                    ready.append(replace(action, add=add))
+                if lacking:
+                    why = next(p for pair, p in failed.items() if pair in action.needs)
+                    skipped.append(
+                        Result(replace(action, add=Principals(lacking)), _held(action, why))
+                    )
+            case RevokeGrant():
+                blocking = [p for i in action.images if (p := kept_open.get(i))]
+                if action.replaced_by and (p := failed.get((action.account, action.key))):
+                    blocking.append(p)
+                if blocking:
+                    skipped.append(Result(action, _held(action, blocking[0])))
+                else:
+                    ready.append(action)
+            case _:
+                ready.append(action)
+    return ready, skipped
+
+
+def _held(action: AnyAction, why: Problem) -> Problem:
+    return Problem(
+        why.reason,
+        f"not tried: {action.describe()}, since what must come before failed: {why.message}",
+        why.permanent,
+        action.region,
+    )
+
+
+Apply = Callable[[Sequence[AnyAction]], tuple[Result, ...]]

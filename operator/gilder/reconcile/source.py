@@ -1,0 +1,97 @@
+"""From spec.source to the AMI or instance it stands for now."""
+
+from dataclasses import replace
+
+from gilder.api.goldenimage import ImageSource, InstanceSource
+from gilder.aws import errors, images, resources
+from gilder.aws.sessions import Sessions
+from gilder.core.observed import Observed, Problem
+from gilder.core.versions import Source, Wanted
+
+NOT_FOUND = "SourceNotFound"
+
+
+def resolve(want: Wanted, seen: Observed, sessions: Sessions) -> Source | Problem:
+    """The source, or why there is none. AMIs and parameters come from the shared view."""
+    region = want.spec.region
+    if seen.region(region).problem:
+        return Problem("NotObserved", f"Region {region} was not read", False, region)
+    try:
+        if want.spec.source.image is not None:
+            return _image(want.spec.source.image, region, seen, sessions)
+        assert want.spec.source.instance is not None  # the model demands one of the two
+        return _instance(want.spec.source.instance, region, sessions)
+    except errors.AWS_ERRORS as error:
+        return errors.problem(error, "resolving spec.source", region)
+
+
+def _image(
+    source: ImageSource, region: str, seen: Observed, sessions: Sessions
+) -> Source | Problem:
+    view = seen.region(region)
+    field = "spec.source.image.id"
+    wanted = source.id
+    if source.ssm_parameter is not None:
+        field = "spec.source.image.ssmParameter"
+        value = view.parameters.get(source.ssm_parameter, "")
+        if isinstance(value, Problem):
+            return replace(value, message=f"{field}: {value.message}")
+        if not value.startswith("ami-"):
+            said = f"holds {value[:40]!r}, not an AMI id" if value else "does not exist"
+            return Problem(
+                NOT_FOUND,
+                f"{field}: parameter {source.ssm_parameter} {said} in {region}. Write an AMI id "
+                "into it or correct the name",
+                region=region,
+            )
+        wanted = value
+    elif source.newest is not None:
+        field = "spec.source.image.newest"
+        wanted = images.newest(sessions.ec2(region), source.newest)
+        if wanted is None:
+            return Problem(
+                NOT_FOUND,
+                f"{field}: no available AMI of {', '.join(source.newest.owners)} in {region} "
+                "matches. Correct the name pattern, the tags or the owners",
+                region=region,
+            )
+    assert wanted is not None  # the model demands one of the three
+    found = view.images.get(wanted)
+    if found is None:
+        raws = images.by_ids(sessions.ec2(region), [wanted])
+        if not raws:
+            return Problem(
+                NOT_FOUND,
+                f"{field}: AMI {wanted} does not exist in {region}, or is not shared with account "
+                f"{seen.account}. Correct it or share the AMI",
+                region=region,
+            )
+        keys: dict[str, str | None] = {}
+        if raws[0].get("OwnerId") == seen.account:
+            snapshots = images.snapshot_ids(raws[0])
+            seen_snapshots = resources.snapshots(sessions.ec2(region), snapshots)
+            keys = {s: key for s, (_, key) in seen_snapshots.items()}
+        found = images.parse(raws[0], region, keys)
+    return Source(image=found)
+
+
+def _instance(source: InstanceSource, region: str, sessions: Sessions) -> Source | Problem:
+    found = resources.instances(sessions.ec2(region), id=source.id, tags=source.tags)
+    field = "spec.source.instance." + ("id" if source.id else "tags")
+    said = source.id or ", ".join(f"{k}={v}" for k, v in sorted(source.tags.items()))
+    if not found:
+        return Problem(
+            NOT_FOUND,
+            f"{field}: no running or stopped instance with {said} in {region}. Correct the field "
+            "or start the instance",
+            region=region,
+        )
+    if len(found) > 1:
+        ids = ", ".join(sorted(i.id for i in found)[:5])
+        return Problem(
+            "SourceAmbiguous",
+            f"{field}: {len(found)} instances have {said} in {region} ({ids}). Name tags that one "
+            "instance has, or its id",
+            region=region,
+        )
+    return Source(instance=found[0])

@@ -1,0 +1,108 @@
+"""The WSGI layer in front of moto: reads who calls what, counts, applies faults, mends errors."""
+
+import io
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from gilder.sandbox.aws.accounts import account_of
+from gilder.sandbox.aws.counting import CallKey, Requests
+from gilder.sandbox.aws.errors import error_body
+from gilder.sandbox.aws.faults import Answer, Faults
+from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
+
+log = logging.getLogger(__name__)
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/")
+_REASONS = {400: "Bad Request", 403: "Forbidden", 500: "Internal Server Error", 503: "Unavailable"}
+
+
+class Gateway:
+    """Wraps moto's WSGI application."""
+
+    def __init__(self, app: WsgiApp, requests: Requests, faults: Faults) -> None:
+        self._app = app
+        self._requests = requests
+        self._faults = faults
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/moto-api"):
+            return self._app(environ, start_response)
+        key = identify(environ)
+        # moto takes the account from this header before it looks at the credentials.
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = key.account
+        self._requests.record(key)
+        fault = self._faults.apply(key, after_effect=False)
+        if fault is not None:
+            return _answer(key, fault, start_response)
+        sent: list[tuple[Any, ...]] = []
+        try:
+            body = self._app(environ, lambda *args: sent.append(args))
+        except NotImplementedError as problem:
+            return _answer(key, _unsupported(problem), start_response)
+        except Exception as problem:
+            log.warning("%s:%s failed inside moto", key.service, key.action, exc_info=problem)
+            return _answer(
+                key, Answer("InternalError", f"moto failed: {problem!r}", 500), start_response
+            )
+        lost = self._faults.apply(key, after_effect=True)
+        if lost is not None:
+            return _answer(key, lost, start_response)
+        start_response(*sent[0])
+        return body
+
+
+def identify(environ: dict[str, Any]) -> CallKey:
+    """Service, action, Region and account of a request; the body is kept for moto."""
+    match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    access_key, region, service = match.groups() if match else ("", "us-east-1", "unknown")
+    target = environ.get("HTTP_X_AMZ_TARGET")
+    if target:
+        action = target.rsplit(".", 1)[-1]
+    else:
+        action = _action_of_form(environ)
+    account = account_of(access_key) if access_key else DEFAULT_ACCOUNT
+    return CallKey(service, action, region, account)
+
+
+def _action_of_form(environ: dict[str, Any]) -> str:
+    form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    text = environ.get("QUERY_STRING", "")
+    if form:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        raw = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = io.BytesIO(raw)
+        text = raw.decode("utf-8", "replace")
+    match = re.search(r"(?:^|&)Action=(\w+)", text)
+    if match:
+        return match[1]
+    values = parse_qs(text).get("Action")
+    return values[0] if values else f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
+
+
+def _unsupported(problem: NotImplementedError) -> Answer:
+    return Answer("UnsupportedOperation", f"The sandbox does not implement this: {problem}")
+
+
+def _answer(key: CallKey, answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+    if answer.drop:
+        # werkzeug closes the connection without an answer when it sees this.
+        raise ConnectionResetError("dropped by a fault of the sandbox")
+    content_type, text = error_body(key.service, answer.code, answer.message)
+    body = text.encode()
+    reason = _REASONS.get(answer.status, "Error")
+    start_response(
+        f"{answer.status} {reason}",
+        [
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("x-amzn-ErrorType", answer.code),
+            ("x-amzn-RequestId", "00000000-0000-0000-0000-000000000000"),
+        ],
+    )
+    return [body]

@@ -1,0 +1,337 @@
+"""EBS snapshots: creation for AMIs, copies, permissions, visibility and deletion."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.elastic_block_store import Snapshot, Volume
+from moto.ec2.utils import random_snapshot_id
+
+from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.filters import apply_filters, truth
+from gilder.sandbox.aws.keys import aws_managed, default_ebs_key, usable_by_ebs, well_formed
+from gilder.sandbox.aws.model import images_in
+from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.registry import Call, ec2
+from gilder.sandbox.aws.settings import CLOCK
+from gilder.sandbox.aws.tags import drop_tags, set_tags, tag_list, tags_for
+
+# moto declares abstract methods on it, and makes instances all the same.
+_VOLUME: Any = Volume
+# What a copied snapshot shows as its volume.
+NO_VOLUME = "vol-ffffffff"
+KEY_INACCESSIBLE = "Given key ID is not accessible"
+# What EBS needs of the key it encrypts with, and of the key it reads with.
+WRITE_OPERATIONS = ("CreateGrant", "DescribeKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")
+READ_OPERATIONS = ("CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom")
+
+
+def new_snapshot(
+    backend: Any,
+    *,
+    size: int,
+    description: str,
+    key: str | None = None,
+    encrypted: bool = False,
+    volume_id: str = NO_VOLUME,
+    ready_at: float = 0.0,
+    failure: str | None = None,
+) -> Any:
+    """Put a snapshot into a backend without the detour over a volume."""
+    volume = _VOLUME(backend, volume_id, size, None, encrypted=encrypted, kms_key_id=key)
+    snapshot: Any = Snapshot(
+        backend,
+        random_snapshot_id(),
+        volume,
+        description,
+        encrypted=encrypted,
+        kms_key_id=key,
+    )
+    snapshot.start_time = CLOCK.now()
+    snapshot.ready_at = ready_at
+    snapshot.failure = failure
+    backend.snapshots[snapshot.id] = snapshot
+    return snapshot
+
+
+def state_of(snapshot: Any) -> str:
+    if CLOCK.time() < getattr(snapshot, "ready_at", 0.0):
+        return "pending"
+    return "error" if getattr(snapshot, "failure", None) else "completed"
+
+
+def find_snapshot(snapshot_id: str, region: str) -> Any | None:
+    for backends in list(ec2_backends.values()):
+        backend: Any = backends.get(region)
+        if backend is not None and snapshot_id in backend.snapshots:
+            return backend.snapshots[snapshot_id]
+    return None
+
+
+def readable(snapshot: Any, account: str) -> bool:
+    """Owner, or createVolumePermission."""
+    return (
+        snapshot.owner_id == account
+        or account in snapshot.create_volume_permission_userids
+        or "all" in snapshot.create_volume_permission_groups
+    )
+
+
+def no_snapshot(snapshot_id: str) -> AwsError:
+    return AwsError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+
+
+def need_snapshot(call: Call, snapshot_id: str, region: str | None = None) -> Any:
+    if not snapshot_id.startswith("snap-"):
+        raise AwsError(
+            "InvalidSnapshotID.Malformed", f'Invalid id: "{snapshot_id}" (expecting "snap-...")'
+        )
+    snapshot = find_snapshot(snapshot_id, region or call.region)
+    if snapshot is None or not readable(snapshot, call.account):
+        raise no_snapshot(snapshot_id)
+    return snapshot
+
+
+def _need_owned(call: Call) -> Any:
+    snapshot = need_snapshot(call, call.need("SnapshotId"))
+    if snapshot.owner_id != call.account:
+        raise AwsError("AuthFailure", f"Not authorized for snapshot:{snapshot.id}")
+    return snapshot
+
+
+def encryption(call: Call, source_encrypted: bool) -> tuple[bool, str | None, str | None]:
+    """Encrypted, key ARN and failure of a copy by its Encrypted and KmsKeyId parameters.
+
+    A copy of something encrypted stays so, with the account's default key when none is named.
+    EC2 looks at a named key only after it answered, so a bad one fails the copy later.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopyImage.html
+    """
+    written = call.get("KmsKeyId")
+    if written is not None and not call.get("Encrypted"):
+        raise AwsError(
+            "InvalidParameterDependency",
+            "The parameter KmsKeyId requires the parameter Encrypted to be set.",
+        )
+    if written is not None and not well_formed(written):
+        raise AwsError(
+            "InvalidParameterValue", f"Value ({written}) for parameter KmsKeyId is invalid."
+        )
+    by_default = bool(call.backend.ebs_encryption_by_default)
+    if not (call.get("Encrypted") or source_encrypted or by_default):
+        return False, None, None
+    if written is None:
+        return True, default_ebs_key(call.account, call.region).arn, None
+    key = usable_by_ebs(written, call, WRITE_OPERATIONS)
+    if key is None:
+        return True, None, KEY_INACCESSIBLE
+    return True, key.arn, None
+
+
+def source_failure(call: Call, snapshot: Any, region: str) -> str | None:
+    """Why the source's own key keeps a copy from being read, or None."""
+    if not snapshot.encrypted or not snapshot.kms_key_id:
+        return None
+    usable = usable_by_ebs(snapshot.kms_key_id, call, READ_OPERATIONS, region)
+    return None if usable is not None else KEY_INACCESSIBLE
+
+
+def _shown(snapshot: Any, call: Call) -> dict[str, Any]:
+    state = state_of(snapshot)
+    entry: dict[str, Any] = {
+        "SnapshotId": snapshot.id,
+        "OwnerId": snapshot.owner_id,
+        "VolumeId": snapshot.volume_id,
+        "VolumeSize": snapshot.volume_size,
+        "State": state,
+        "Progress": {"completed": "100%", "error": "0%"}.get(state, "50%"),
+        "StartTime": snapshot.start_time,
+        "Description": snapshot.description or "",
+        "Encrypted": bool(snapshot.encrypted),
+        "StorageTier": snapshot.storage_tier,
+        "Tags": tag_list(call.backend, snapshot.id) or None,
+    }
+    if state == "error":
+        entry["StateMessage"] = snapshot.failure
+    if snapshot.encrypted:
+        entry["KmsKeyId"] = snapshot.kms_key_id
+    return {k: v for k, v in entry.items() if v is not None}
+
+
+_FILTERS: dict[str, Any] = {
+    "description": lambda s: [s.description or ""],
+    "encrypted": lambda s: [truth(bool(s.encrypted))],
+    "owner-alias": lambda _: [],
+    "owner-id": lambda s: [s.owner_id],
+    "progress": lambda s: ["100%" if state_of(s) == "completed" else "50%"],
+    "snapshot-id": lambda s: [s.id],
+    "start-time": lambda s: [s.start_time.strftime("%Y-%m-%dT%H:%M:%S.000Z")],
+    "status": lambda s: [state_of(s)],
+    "storage-tier": lambda s: [s.storage_tier],
+    "volume-id": lambda s: [s.volume_id],
+    "volume-size": lambda s: [str(s.volume_size)],
+}
+
+
+@ec2
+def describe_snapshots(call: Call) -> Mapping[str, Any]:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html"""
+    call.dry_run()
+    ids, limit = list(call.get("SnapshotIds", [])), call.get("MaxResults")
+    if ids and limit is not None:
+        raise AwsError(
+            "InvalidParameterCombination",
+            "The parameter snapshotSet cannot be used with the parameter maxResults",
+        )
+    if ids:
+        found = [need_snapshot(call, i) for i in ids]
+    else:
+        backends: list[Any] = [b.get(call.region) for b in list(ec2_backends.values())]
+        found = [
+            s
+            for backend in backends
+            if backend is not None
+            for s in list(backend.snapshots.values())
+            if readable(s, call.account)
+        ]
+    owners = {call.account if o == "self" else o for o in call.get("OwnerIds", [])}
+    if owners:
+        found = [s for s in found if s.owner_id in owners]
+    users = {call.account if u == "self" else u for u in call.get("RestorableByUserIds", [])}
+    if users:
+        found = [
+            s
+            for s in found
+            if users & s.create_volume_permission_userids
+            or ("all" in users and "all" in s.create_volume_permission_groups)
+            or s.owner_id in users
+        ]
+    present = call.backend.tags
+    found = apply_filters(found, call.get("Filters", []), _FILTERS, lambda s: present.get(s.id, {}))
+    chosen, token = ec2_page(found, lambda s: s.id, limit, call.get("NextToken"), minimum=5)
+    out: dict[str, Any] = {"Snapshots": [_shown(s, call) for s in chosen]}
+    if token is not None:
+        out["NextToken"] = token
+    return out
+
+
+@ec2
+def copy_snapshot(call: Call) -> Mapping[str, Any]:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html"""
+    region = call.need("SourceRegion")
+    source = need_snapshot(call, call.need("SourceSnapshotId"), region)
+    tags = tags_for(call, "snapshot")["snapshot"]
+    encrypted, key, failure = encryption(call, bool(source.encrypted))
+    failure = failure or source_failure(call, source, region)
+    call.dry_run()
+    snapshot = new_snapshot(
+        call.backend,
+        size=source.volume_size,
+        description=call.get("Description", ""),
+        key=key,
+        encrypted=encrypted,
+        failure=failure,
+    )
+    set_tags(call.backend, snapshot.id, tags)
+    return {"SnapshotId": snapshot.id, "Tags": tag_list(call.backend, snapshot.id)}
+
+
+def users_of(snapshot: Any) -> list[str]:
+    """AMIs of the owner that a snapshot backs."""
+    return [
+        image.id
+        for image in images_in(snapshot.ec2_backend.region_name)
+        if snapshot.id in image.snapshots and image.owner_id == snapshot.owner_id
+    ]
+
+
+@ec2
+def delete_snapshot(call: Call) -> None:
+    snapshot = _need_owned(call)
+    users = users_of(snapshot)
+    if users:
+        raise AwsError(
+            "InvalidSnapshot.InUse",
+            f"The snapshot {snapshot.id} is currently in use by {users[0]}",
+        )
+    call.dry_run()
+    forget_snapshot(snapshot)
+
+
+def forget_snapshot(snapshot: Any) -> None:
+    snapshot.ec2_backend.snapshots.pop(snapshot.id, None)
+    drop_tags(snapshot.ec2_backend, snapshot.id)
+
+
+@ec2
+def describe_snapshot_attribute(call: Call) -> Mapping[str, Any]:
+    snapshot = _need_owned(call)
+    if call.get("Attribute") == "productCodes":
+        return {"SnapshotId": snapshot.id, "ProductCodes": []}
+    permissions = [{"Group": g} for g in sorted(snapshot.create_volume_permission_groups)]
+    permissions += [{"UserId": u} for u in sorted(snapshot.create_volume_permission_userids)]
+    return {"SnapshotId": snapshot.id, "CreateVolumePermissions": permissions}
+
+
+@ec2
+def modify_snapshot_attribute(call: Call) -> None:
+    """https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modifying-snapshot-permissions.html"""
+    snapshot = _need_owned(call)
+    both = call.get("CreateVolumePermission") or {}
+    added, removed = list(both.get("Add", [])), list(both.get("Remove", []))
+    flat = [{"UserId": u} for u in call.get("UserIds", [])]
+    flat += [{"Group": g} for g in call.get("GroupNames", [])]
+    (removed if call.get("OperationType") == "remove" else added).extend(flat)
+    for item in added + removed:
+        user, group = item.get("UserId"), item.get("Group")
+        if user is not None and not (user.isdigit() and len(user) == 12):
+            raise AwsError(
+                "InvalidParameterValue", f'Invalid attribute item value "{user}" for userId'
+            )
+        if group not in (None, "all"):
+            raise AwsError("InvalidParameterValue", f'Invalid group "{group}"; it must be all')
+    if added and snapshot.encrypted:
+        if aws_managed(snapshot.kms_key_id):
+            raise AwsError(
+                "OperationNotPermitted",
+                "Encrypted snapshots with EBS default key cannot be shared",
+            )
+        if {"Group": "all"} in added:
+            raise AwsError("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly")
+    call.dry_run()
+    groups, users = (
+        snapshot.create_volume_permission_groups,
+        snapshot.create_volume_permission_userids,
+    )
+    for item in added:
+        (groups.add("all") if "Group" in item else users.add(item["UserId"]))
+    for item in removed:
+        (groups.discard("all") if "Group" in item else users.discard(item["UserId"]))
+
+
+@ec2
+def reset_snapshot_attribute(call: Call) -> None:
+    snapshot = _need_owned(call)
+    call.dry_run()
+    snapshot.create_volume_permission_groups.clear()
+    snapshot.create_volume_permission_userids.clear()
+
+
+def install() -> None:
+    backend: Any = EC2Backend
+    create, create_volume = backend.create_snapshot, backend.create_volume
+
+    def create_snapshot(self: Any, volume_id: str, *args: Any, **kwargs: Any) -> Any:
+        snapshot = create(self, volume_id, *args, **kwargs)
+        # moto drops the key of the volume.
+        snapshot.kms_key_id = snapshot.volume.kms_key_id
+        return snapshot
+
+    def create_keyed_volume(self: Any, *args: Any, **kwargs: Any) -> Any:
+        volume = create_volume(self, *args, **kwargs)
+        snapshot = self.snapshots.get(volume.snapshot_id)
+        if snapshot is not None and volume.kms_key_id is None:
+            volume.kms_key_id = snapshot.kms_key_id
+        return volume
+
+    backend.create_snapshot = create_snapshot
+    backend.create_volume = create_keyed_volume

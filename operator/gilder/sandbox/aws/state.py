@@ -1,0 +1,22 @@
+"""State of the extensions that has no place in moto's backends."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class RegionState:
+    """What one account has in one Region, besides moto's backend."""
+
+    # CopyImage: ClientToken -> (digest of the parameters, AMI id)
+    tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
+    deregistered: set[str] = field(default_factory=set)
+    # None: the setting `image_block_public_access`
+    block_public_access: str | None = None
+
+
+REGIONS: dict[tuple[str, str], RegionState] = defaultdict(RegionState)
+
+
+def region_state(account: str, region: str) -> RegionState:
+    return REGIONS[account, region]

@@ -1,0 +1,146 @@
+"""Tags: TagSpecifications, CreateTags and DeleteTags with AWS's limits."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moto.ec2.models import validate_resource_ids
+
+from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.model import check_image_ids, find_anywhere, need_visible
+from gilder.sandbox.aws.registry import Call, ec2
+
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
+LIMIT = 50
+_KEY_LENGTH, _VALUE_LENGTH = 128, 256
+
+
+def check_tags(tags: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The tags of a request as a mapping, within AWS's restrictions."""
+    out: dict[str, str] = {}
+    for tag in tags:
+        key, value = tag.get("Key") or "", tag.get("Value") or ""
+        if not key or len(key) > _KEY_LENGTH:
+            raise AwsError(
+                "InvalidParameterValue",
+                f"Tag key exceeds the maximum length of {_KEY_LENGTH} characters or is empty",
+            )
+        if len(value) > _VALUE_LENGTH:
+            raise AwsError(
+                "InvalidParameterValue",
+                f"Tag value exceeds the maximum length of {_VALUE_LENGTH} characters",
+            )
+        if key.lower().startswith("aws:"):
+            raise AwsError(
+                "InvalidParameterValue",
+                "Tag keys starting with 'aws:' are reserved for internal use",
+            )
+        if key in out:
+            raise AwsError("InvalidParameterValue", f"Duplicate tag key '{key}' specified.")
+        out[key] = value
+    if len(out) > LIMIT:
+        raise _too_many()
+    return out
+
+
+def tags_for(call: Call, *types: str) -> dict[str, dict[str, str]]:
+    """The TagSpecifications of a call by resource type, which must be one of `types`."""
+    out: dict[str, dict[str, str]] = {t: {} for t in types}
+    for specification in call.get("TagSpecifications", []):
+        kind = specification.get("ResourceType")
+        if kind not in out:
+            raise AwsError(
+                "InvalidParameterValue",
+                f"'{kind}' is not a valid taggable resource type for this operation.",
+            )
+        tags = specification.get("Tags", [])
+        if not tags:
+            raise AwsError("InvalidParameterValue", "Tag specification must have at least one tag")
+        out[kind].update(check_tags(tags))
+    return out
+
+
+def set_tags(backend: Any, resource: str, tags: Mapping[str, str]) -> None:
+    if tags:
+        backend.tags[resource].update(tags)
+
+
+def drop_tags(backend: Any, resource: str) -> None:
+    backend.tags.pop(resource, None)
+
+
+def tag_list(backend: Any, resource: str) -> list[dict[str, str]]:
+    return [{"Key": k, "Value": v} for k, v in backend.tags.get(resource, {}).items()]
+
+
+def _too_many() -> AwsError:
+    return AwsError(
+        "TagLimitExceeded", "The maximum number of Tags for a resource has been reached."
+    )
+
+
+def _check_resources(call: Call) -> list[str]:
+    resources = list(call.get("Resources", []))
+    others = []
+    for resource in resources:
+        if resource.startswith("ami-"):
+            check_image_ids([resource])
+            need_visible(call, resource)
+        else:
+            others.append(resource)
+    if not resources or others:
+        validate_resource_ids(others)
+        call.backend.do_resources_exist(others)
+    return resources
+
+
+@ec2
+def create_tags(call: Call) -> None:
+    """A shared AMI may be tagged too, and only the account that tags it sees these tags.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
+    """
+    resources = _check_resources(call)
+    tags = check_tags(call.get("Tags", []))
+    if not tags:
+        raise AwsError("MissingParameter", "The request must contain the parameter Tags")
+    present = call.backend.tags
+    for resource in resources:
+        if len({k for k in present.get(resource, {}) if not k.startswith("aws:")} | tags.keys()) > (
+            LIMIT
+        ):
+            raise _too_many()
+    call.dry_run()
+    for resource in resources:
+        set_tags(call.backend, resource, tags)
+
+
+@ec2
+def delete_tags(call: Call) -> None:
+    """Without Tags all are deleted; with a value, only a tag that has this value.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteTags.html
+    """
+    resources = _check_resources(call)
+    call.dry_run()
+    for resource in resources:
+        present = call.backend.tags.get(resource)
+        if present is None:
+            continue
+        wanted = call.get("Tags")
+        if wanted is None:
+            present.clear()
+            continue
+        for tag in wanted:
+            value = tag.get("Value")
+            if tag["Key"] in present and value in (None, present[tag["Key"]]):
+                del present[tag["Key"]]
+
+
+def own_tags(image_id: str, region: str, account: str) -> dict[str, str]:
+    """The tags that `account` put on an AMI, its own or a shared one."""
+    from moto.ec2.models import ec2_backends
+
+    if find_anywhere(image_id, region) is None:
+        return {}
+    backend: Any = ec2_backends[account][region]
+    return dict(backend.tags.get(image_id, {}))
