@@ -30,6 +30,7 @@ class Sessions:
         self.region = region
         self._on_call = on_call
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._session = boto3.Session(region_name=region)
         self._clients: dict[tuple[str, str], Any] = {}
         self._account: str | None = None
@@ -58,13 +59,11 @@ class Sessions:
     @needs("sts:GetCallerIdentity")
     def account(self) -> str:
         """The account id the credentials belong to; asked once."""
-        with self._lock:
-            known = self._account
-        if known is None:
-            known = str(self._client("sts", self.region).get_caller_identity()["Account"])
-            with self._lock:
-                self._account = known
-        return known
+        with self._asking:
+            if self._account is None:
+                sts = self._client("sts", self.region)
+                self._account = str(sts.get_caller_identity()["Account"])
+            return self._account
 
     def _client(self, service: str, region: str) -> Any:
         # Making a client is not thread-safe, using one is.

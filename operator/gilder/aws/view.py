@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from gilder.aws import errors, images, keys, resources
 from gilder.aws.sessions import Sessions
 from gilder.core.actions import (
+    AFTER_APPLY,
     AnyAction,
     CreateGrant,
     ModifyLaunchPermission,
@@ -129,7 +130,7 @@ class Views:
                 image = view.images.get(image_id)
                 if image is not None and image.owner == seen.account:
                     arns |= image.kms_keys
-                    if image.available:
+                    if image.available and AFTER_APPLY not in image_id:
                         mine.append(image_id)
             pending[name] = self._start_access(
                 self._region(name), sorted(mine), sorted(arns), needs, since
@@ -283,8 +284,11 @@ class Views:
             state = blocked.result() if blocked else False
             return replace(
                 view,
-                permissions={i: p for i, p in who.items() if isinstance(p, Principals)},
-                grants=grants,
+                permissions={
+                    **view.permissions,
+                    **{i: p for i, p in who.items() if isinstance(p, Principals)},
+                },
+                grants={**view.grants, **grants},
                 keys=all_keys,
                 unread=unread,
                 # Unknown counts as blocked: public sharing fails closed.

@@ -1,0 +1,115 @@
+"""The `gilder` command; each subcommand lives in a module of its own and is imported on use."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gilder import __version__
+
+app = typer.Typer(
+    name="gilder",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Keeps golden AMIs, their DR copies and their shares as declared.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keeps golden AMIs, their DR copies and their shares as declared."""
+
+
+@app.command()
+def run(
+    cluster_name: Annotated[
+        str | None, typer.Option(help="Name in ownership tags [GILDER_CLUSTER_NAME].")
+    ] = None,
+    namespaces: Annotated[
+        str | None, typer.Option(help="Comma-separated; empty: all [GILDER_NAMESPACES].")
+    ] = None,
+    resync_seconds: Annotated[
+        float | None, typer.Option(help="Seconds between sweeps [GILDER_RESYNC_SECONDS].")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="json or console [GILDER_LOG_FORMAT].")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="[GILDER_LOG_LEVEL].")] = None,
+) -> None:
+    """Run the operator against the cluster of KUBECONFIG or of the pod it runs in.
+
+    Every setting is an environment variable GILDER_...; an option wins over it.
+    """
+    from gilder.cli.run import run_operator
+
+    given: dict[str, Any] = {
+        "cluster_name": cluster_name,
+        "namespaces": namespaces,
+        "resync_seconds": resync_seconds,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    raise typer.Exit(run_operator({k: v for k, v in given.items() if v is not None}))
+
+
+@app.command()
+def plan(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Manifests: files, folders, or - for standard input.")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    cluster_name: Annotated[
+        str, typer.Option(envvar="GILDER_CLUSTER_NAME", help="Name in ownership tags.")
+    ] = "default",
+    region: Annotated[
+        str, typer.Option(envvar="GILDER_REGION", help="Region for account-wide calls.")
+    ] = "us-east-1",
+) -> None:
+    """Print what applying the manifests would change in AWS; change nothing.
+
+    Exit codes: 0 nothing would change, 2 something would, 1 it cannot be told.
+    """
+    from gilder.cli.plan import print_plan
+
+    raise typer.Exit(print_plan(paths, output, cluster_name, region))
+
+
+@app.command()
+def crds(
+    write: Annotated[Path | None, typer.Option(help="Write one file per CRD here.")] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Exit 1 unless the files here are up to date.")
+    ] = None,
+) -> None:
+    """Print the CustomResourceDefinitions, write them, or check that files agree."""
+    from gilder.cli.crds import handle
+
+    raise typer.Exit(handle(write, check))
+
+
+@app.command()
+def sandbox(
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit when all is healed: 0, or 1 when something is not.")
+    ] = False,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where kubeconfig and logs go; default: ./.sandbox.")
+    ] = None,
+) -> None:
+    """Show the whole thing on this machine: no cluster, no AWS account, no Docker.
+
+    Starts a local AWS and a Kubernetes API, applies samples, then breaks AWS and shows it heal.
+    """
+    from gilder.cli.sandbox import show
+
+    raise typer.Exit(show(once, directory or Path(".sandbox")))

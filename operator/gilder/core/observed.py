@@ -2,12 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from gilder.api.names import TAG_ATTEMPT, TAG_CLUSTER, TAG_IMAGE, TAG_ROLE, TAG_SOURCE, TAG_VERSION
-
-NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Image:
     encrypted: bool = False
     snapshots: tuple[str, ...] = ()
     kms_keys: frozenset[str] = frozenset()
-    tags: Mapping[str, str] = NO_TAGS
+    tags: Mapping[str, str] = field(default_factory=dict)
     source_image: str | None = None
 
     @property
@@ -114,7 +111,7 @@ class Snapshot:
     """An EBS snapshot of ours."""
 
     id: str
-    tags: Mapping[str, str] = NO_TAGS
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,7 @@ class Instance:
     id: str
     state: str
     root_device_type: str
-    tags: Mapping[str, str] = NO_TAGS
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,12 @@ class Controller:
         self._threads = ThreadPoolExecutor(settings.workers + 1, thread_name_prefix="reconcile")
         self._tasks: list[asyncio.Task[None]] = []
         self._seen: dict[Key, tuple[Any, ...]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.ready = False
 
     async def start(self) -> None:
         """List everything once, so that no plan is made with half of the shares; then work."""
+        self._loop = asyncio.get_running_loop()
         await self._list()
         for key in self.store.known():
             await self._enqueue(key, time.monotonic())
@@ -233,7 +235,10 @@ class Controller:
 
     def _took(self, key: Key, answer: Body | None) -> Body | None:
         if answer is not None:
-            self.store.put(self._whole(key, answer))
+            whole = self._whole(key, answer)
+            if self.store.put(whole) and self._loop is not None:
+                # The watch will bring it again as old news, so its relatives are woken here.
+                asyncio.run_coroutine_threadsafe(self._react(key, whole), self._loop)
         return self.store.body(key)
 
     @staticmethod

@@ -39,5 +39,5 @@ def configure(fmt: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # Libraries that tell every request or connection.
-    for name in ("botocore", "boto3", "urllib3", "kubernetes", "aiohttp", "asyncio"):
+    for name in ("botocore", "boto3", "urllib3", "kubernetes", "aiohttp", "asyncio", "kopf"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -55,6 +55,9 @@ class Engine:
         self._clock = clock
         self._poll = poll
 
+    def now(self) -> datetime:
+        return self._clock()
+
     # GoldenImage
 
     def reconcile_image(
@@ -168,15 +171,23 @@ class Engine:
         )
 
     def plan_share(
-        self, share: ImageShare, inventory: Inventory, since: float
+        self,
+        share: ImageShare,
+        inventory: Inventory,
+        since: float,
+        overlay: Callable[[Observed], Observed] | None = None,
     ) -> tuple[Observed, SharePlan]:
-        """Observe and plan, without changing anything."""
+        """Observe and plan, without changing anything.
+
+        `overlay` may add AMIs that are only planned, before it is read who has access.
+        """
         mine = inventory.share(share)
         others = inventory.others(mine.key)
         regions = self._regions(mine, others, inventory)
         seen, lack = self._observe(inventory, regions, since)
         if lack is not None:
             return seen, SharePlan(_stopped(lack).plan)
+        seen = overlay(seen) if overlay else seen
         seen = self.views.access(seen, self._access(mine, inventory, seen), since)
         return seen, plan_share(
             mine, others, inventory.gilded, inventory.regions, seen, self.cluster

@@ -17,6 +17,8 @@ from gilder.sandbox.aws.accounts import choose_account_ids
 from gilder.sandbox.aws.counting import Requests
 from gilder.sandbox.aws.faults import Faults
 from gilder.sandbox.aws.gateway import Gateway
+from gilder.sandbox.aws.images import own_image
+from gilder.sandbox.aws.model import Image
 from gilder.sandbox.aws.settings import (
     CLOCK,
     DEFAULT_ACCOUNT,
@@ -33,10 +35,13 @@ _start_lock = threading.Lock()
 
 
 class _Handler(MotoRequestHandler):
-    """Without an access log."""
+    """Without an access log, and closing the connections that a fault drops."""
 
     def log_request(self, *_: Any) -> None:
         return
+
+    def connection_dropped(self, *_: Any) -> None:
+        self.close_connection = True
 
 
 class _Dispatcher(DomainDispatcherApplication):
@@ -108,6 +113,12 @@ class SandboxAws:
     def choose_account_ids(self, *ids: str) -> None:
         """Ids for the accounts that Organizations creates next."""
         choose_account_ids(*ids)
+
+    def image(
+        self, image_id: str, region: str = "eu-west-1", account: str = DEFAULT_ACCOUNT
+    ) -> Image:
+        """The sandbox's own record of an AMI, also of what no API shows, such as `no_reboot`."""
+        return own_image(account, region, image_id)
 
     def edit_image(
         self,

@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from gilder.sandbox.kubernetes import definitions, rules, validation
+from gilder.sandbox.kubernetes import definitions, events, rules, validation
 from gilder.sandbox.kubernetes.errors import (
     ApiError,
     Cause,
@@ -13,7 +13,7 @@ from gilder.sandbox.kubernetes.errors import (
     invalid_value,
     plain,
 )
-from gilder.sandbox.kubernetes.kinds import CRD, Kind
+from gilder.sandbox.kubernetes.kinds import CRD, EVENT, Kind
 from gilder.sandbox.kubernetes.objects import check_metadata, shape_error
 from gilder.sandbox.kubernetes.schema import default, prune
 from gilder.sandbox.kubernetes.store import Object
@@ -88,6 +88,8 @@ def check(obj: Object, old: Object | None, kind: Kind) -> None:
     causes = check_metadata(obj, kind, old)
     if kind == CRD:
         causes += definitions.check(obj, old)
+    if kind.storage == EVENT.storage:
+        causes += events.check(obj)
     if kind.schema is not None:
         found = validation.validate(obj, kind.schema)
         causes += found

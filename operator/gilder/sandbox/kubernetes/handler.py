@@ -46,10 +46,6 @@ class Handler:
             return _error(
                 ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
             )
-        except DroppedError:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
         except Exception as error:  # noqa: BLE001 - the client is to see what went wrong
             return _error(internal(f"{type(error).__name__}: {error}"))
 
@@ -221,6 +217,9 @@ class Handler:
         try:
             await self._watches.stream(watched, response.write)
             await response.write_eof()
+        except DroppedError:
+            if request.transport is not None:
+                request.transport.abort()
         except ConnectionError:
             pass  # the client has left
         return response

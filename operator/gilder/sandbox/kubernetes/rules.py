@@ -36,7 +36,7 @@ def program(rule: str) -> cel.Program:
 def check_rules(schema: Schema, path: str) -> list[Cause]:
     """Rules that cannot be evaluated, found when a CRD is created."""
     causes = []
-    for node, at in _nodes(schema, path):
+    for node, at in nodes(schema, path):
         for i, entry in enumerate(node.get(_RULES, ())):
             why = _refusal(entry, node)
             if why:
@@ -45,13 +45,14 @@ def check_rules(schema: Schema, path: str) -> list[Cause]:
     return causes
 
 
-def _nodes(schema: Schema, path: str) -> Iterator[tuple[Schema, str]]:
+def nodes(schema: Schema, path: str) -> Iterator[tuple[Schema, str]]:
+    """A schema with all schemas inside it, and where they are."""
     yield schema, path
     for name, sub in schema.get("properties", {}).items():
-        yield from _nodes(sub, f"{path}.properties[{name}]")
+        yield from nodes(sub, f"{path}.properties[{name}]")
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            yield from _nodes(schema[key], f"{path}.{key}")
+            yield from nodes(schema[key], f"{path}.{key}")
 
 
 def _refusal(entry: dict[str, Any], node: Schema) -> str:
@@ -80,7 +81,7 @@ def _refusal(entry: dict[str, Any], node: Schema) -> str:
         for _, name, call in _SELECT.findall(bare):
             if not call and name not in properties and name not in ("metadata", "apiVersion"):
                 return f"compilation failed: undefined field '{name}'"
-    for sub, _ in _nodes(node, ""):
+    for sub, _ in nodes(node, ""):
         if sub.get("format") in _CONVERTED_FORMATS:
             return f"format {sub['format']} under a rule is not supported by this emulation"
     return ""

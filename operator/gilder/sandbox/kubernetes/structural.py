@@ -8,7 +8,7 @@ from gilder.sandbox.kubernetes.errors import (
     invalid_value,
     required,
 )
-from gilder.sandbox.kubernetes.rules import check_rules
+from gilder.sandbox.kubernetes.rules import check_rules, evaluate, nodes
 from gilder.sandbox.kubernetes.schema import Schema, default, prune
 from gilder.sandbox.kubernetes.validation import compiled, validate
 
@@ -66,6 +66,8 @@ def check_definition(crd: dict[str, Any]) -> list[Cause]:
         causes += _check_node(schema, at, root=True)
         if not causes:
             causes += check_rules(schema, at)
+        if not causes:
+            causes += _check_defaults(schema, at)
     return causes
 
 
@@ -154,3 +156,13 @@ def _check_default(schema: Schema, at: str) -> list[Cause]:
         detail = f"must not have unknown fields: found {', '.join(d[2:] for d in dropped)}"
         return [invalid_value(field, value, detail)]
     return validate(default(pruned["v"], schema), schema, field)
+
+
+def _check_defaults(schema: Schema, at: str) -> list[Cause]:
+    """Defaults that the rules would refuse."""
+    return [
+        cause
+        for node, path in nodes(schema, at)
+        if "default" in node
+        for cause in evaluate(default(node["default"], node), None, node, f"{path}.default")
+    ]

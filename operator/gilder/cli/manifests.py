@@ -1,0 +1,55 @@
+"""Reads manifests from files, folders and standard input."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ManifestError(ValueError):
+    """A file that cannot be read as manifests."""
+
+
+def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Every document of the paths, Lists unpacked. Raises ManifestError naming file and cause."""
+    documents: list[dict[str, Any]] = []
+    for path in paths:
+        if str(path) == "-":
+            documents += _parse("standard input", sys.stdin.read())
+            continue
+        if not path.exists():
+            raise ManifestError(f"{path}: no such file or folder")
+        for file in _files(path):
+            try:
+                text = file.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ManifestError(f"{file}: {error}") from None
+            documents += _parse(str(file), text)
+    return documents
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for file in sorted(path.rglob("*")):
+        if file.suffix in (".yaml", ".yml", ".json") and file.is_file():
+            yield file
+
+
+def _parse(name: str, text: str) -> list[dict[str, Any]]:
+    try:
+        found = [d for d in yaml.safe_load_all(text) if d is not None]
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{name}: not YAML: {error}") from None
+    documents: list[dict[str, Any]] = []
+    for document in found:
+        if not isinstance(document, dict):
+            raise ManifestError(f"{name}: a {type(document).__name__} is not a manifest")
+        if str(document.get("kind", "")).endswith("List") and "items" in document:
+            documents += [i for i in document["items"] if isinstance(i, dict)]
+        else:
+            documents.append(document)
+    return documents

@@ -1,0 +1,125 @@
+"""`gilder plan`: the plan of manifests against AWS as it is, as text or JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
+from gilder.api.names import GROUP
+from gilder.aws.sessions import Sessions
+from gilder.cli.manifests import ManifestError, read
+from gilder.core.actions import AnyAction
+from gilder.core.observed import Problem
+from gilder.core.plan import Plan
+from gilder.reconcile.engine import Engine
+from gilder.reconcile.inventory import Inventory
+from gilder.reconcile.preview import preview
+
+SAME, ERROR, DIFFERENT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The plan of one resource."""
+
+    kind: str
+    key: str
+    plan: Plan
+
+
+def print_plan(paths: Sequence[Path], output: str, cluster: str, region: str) -> int:
+    if output not in ("text", "json"):
+        print(f"gilder: --output {output}: use text or json", file=sys.stderr)
+        return ERROR
+    try:
+        objects = _objects(paths)
+    except (ManifestError, SpecError) as error:
+        print(f"gilder: {error}", file=sys.stderr)
+        return ERROR
+    images = {o.metadata.key: o for o in objects if isinstance(o, GoldenImage)}
+    shares = {o.metadata.key: o for o in objects if isinstance(o, ImageShare)}
+    engine = Engine(Sessions(region), cluster)
+    plans = preview(engine, Inventory(cluster, images, shares))
+    entries = [Entry(kind, key, plan) for (kind, key), plan in plans.items()]
+    if output == "json":
+        print(json.dumps(_as_json(entries), indent=2))
+    else:
+        _print_text(entries)
+    if any(e.plan.problems for e in entries):
+        return ERROR
+    return DIFFERENT if any(e.plan.actions for e in entries) else SAME
+
+
+def _objects(paths: Sequence[Path]) -> list[GoldenImage | ImageShare]:
+    """Our kinds among the documents; others are passed over. Raises SpecError naming the object."""
+    found: list[GoldenImage | ImageShare] = []
+    wrong: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    for document in read(paths):
+        if not str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            continue
+        meta = document.get("metadata") or {}
+        name = f"{document.get('kind')} {meta.get('namespace', 'default')}/{meta.get('name')}"
+        try:
+            parsed = parse_object(document)
+        except SpecError as error:
+            wrong.append(f"{name}: {error}")
+            continue
+        key = (parsed.kind, parsed.metadata.key)
+        if key in seen:
+            wrong.append(f"{name}: given twice")
+        seen.add(key)
+        found.append(parsed)
+    if wrong:
+        raise SpecError("\n        ".join(wrong))
+    return found
+
+
+def _as_json(entries: Sequence[Entry]) -> dict[str, Any]:
+    return {
+        "changes": sum(len(e.plan.actions) for e in entries),
+        "resources": [
+            {
+                "kind": e.kind,
+                "name": e.key,
+                "actions": [a.as_dict() for a in e.plan.actions],
+                "problems": [_problem(p) for p in e.plan.problems],
+                "waiting": list(e.plan.waiting),
+            }
+            for e in entries
+        ],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    out: dict[str, Any] = {"reason": problem.reason, "message": problem.message}
+    if problem.region:
+        out["region"] = problem.region
+    return out
+
+
+def _print_text(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if entry.plan.settled:
+            print(f"  {entry.kind} {entry.key}: nothing to do")
+            continue
+        print(f"  {entry.kind} {entry.key}:")
+        for action in entry.plan.actions:
+            print(f"    {_sign(action)} {action.describe()}")
+        for what in entry.plan.waiting:
+            print(f"    . waits for {what}")
+        for problem in entry.plan.problems:
+            print(f"    ! {problem.reason}: {problem.message}")
+    changes = sum(len(e.plan.actions) for e in entries)
+    problems = sum(len(e.plan.problems) for e in entries)
+    print(f"\nPlan: {changes} changes, {problems} problems, {len(entries)} resources.")
+
+
+def _sign(action: AnyAction) -> str:
+    kind = action.kind
+    if kind in ("CreateImage", "CopyImage", "CreateGrant"):
+        return "+"
+    return "-" if kind in ("DeregisterImage", "RevokeGrant", "UntagResources") else "~"

@@ -1,0 +1,190 @@
+"""`gilder sandbox`: a live table of the samples converging, then of AWS healing."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from gilder.api.names import GROUP, VERSION
+
+CONVERGE_SECONDS = 60.0
+HEAL_SECONDS = 45.0
+IMAGE_DELAY = 2.0  # seconds that an AMI is pending, so that there is something to see
+PAUSE = 0.25
+
+Row = dict[str, Any]
+
+
+def show(once: bool, directory: Path) -> int:
+    try:
+        from gilder.sandbox.breakage import breakages
+        from gilder.sandbox.world import World
+    except ModuleNotFoundError as error:
+        print(
+            f"gilder: the sandbox needs {error.name}: install gilder with the extra `sandbox`",
+            file=sys.stderr,
+        )
+        return 1
+    console = Console()
+    signal.signal(signal.SIGTERM, _interrupt)
+    console.print("Starting a local AWS and a Kubernetes API ...")
+    with World(directory, image_delay=IMAGE_DELAY) as world:
+        view = _View(world.cluster.url, world.cluster.token)
+        console.print(f"  AWS         moto with extensions, {world.aws.url}")
+        console.print(f"  Kubernetes  {world.cluster.flavour}, {world.cluster.url}")
+        console.print(f"  Operator    gilder run, log in {world.operator.log}\n")
+        world.operator.start()
+        world.apply_samples()
+        try:
+            took = _watch(console, view, view.all_ready, CONVERGE_SECONDS, "converging")
+            if took is None:
+                return _failed(console, world.operator.tail(), "the samples did not converge")
+            console.print(f"[green]✓[/] the samples converged in {took:.1f} s\n")
+            base = view.get("goldenimages", "base-linux")
+            key = world.seeded.keys["eu-west-1"]
+            for breakage in breakages(world.aws, base, key):
+                console.print(f"[bold]By hand:[/] {breakage.title}")
+                breakage.do()
+                if not breakage.broken():
+                    return _failed(console, "", "AWS did not change")
+                took = _watch(console, view, breakage.healed, HEAL_SECONDS, "healing")
+                if took is None:
+                    return _failed(console, world.operator.tail(), "AWS was not healed")
+                console.print(f"[green]✓[/] healed in {took:.1f} s, read back from AWS")
+                console.print(f"  {view.drift(*breakage.told_by)}\n")
+            took = _watch(console, view, view.all_ready, HEAL_SECONDS, "settling")
+            if took is None:
+                return _failed(console, world.operator.tail(), "not everything is Ready again")
+            console.print("[green]✓[/] all healed, all Ready")
+            if once:
+                return 0
+            _look_around(console, world.cluster.kubeconfig, world.aws.client_env())
+            while world.operator.running:
+                time.sleep(0.5)
+            return _failed(console, world.operator.tail(), "the operator has stopped")
+        except KeyboardInterrupt:
+            console.print("\nStopping ...")
+            return 0 if not once else 130
+
+
+class _View:
+    """What Kubernetes shows of the samples."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.verify = False
+        self._root = f"{url}/apis/{GROUP}/{VERSION}/namespaces/images"
+
+    def get(self, plural: str, name: str) -> Row:
+        found: Row = self._session.get(f"{self._root}/{plural}/{name}", timeout=10).json()
+        return found
+
+    def rows(self) -> list[Row]:
+        found: list[Row] = []
+        for plural in ("goldenimages", "imageshares"):
+            found += self._session.get(f"{self._root}/{plural}", timeout=10).json()["items"]
+        return found
+
+    def all_ready(self) -> bool:
+        rows = self.rows()
+        return bool(rows) and all(_condition(r, "Ready").get("status") == "True" for r in rows)
+
+    def drift(self, plural: str, name: str) -> str:
+        """The condition message that tells of the drift."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            synced = _condition(self.get(plural, name), "Synced")
+            if synced.get("status") == "True" and "corrected" in synced.get("message", ""):
+                return f"{plural} {name}: {synced['message']}"
+            time.sleep(PAUSE)
+        return f"{plural} {name} tells nothing of it yet"
+
+    def table(self, title: str) -> Table:
+        table = Table(title=title, title_justify="left", expand=False)
+        for column in ("Kind", "Name", "Ready", "Where", "Drift", "Message"):
+            table.add_column(column, overflow="ellipsis", max_width=64, no_wrap=True)
+        for row in self.rows():
+            ready = _condition(row, "Ready")
+            word = ready.get("status", "-")
+            colour = {"True": "green", "False": "yellow"}.get(word, "dim")
+            status = row.get("status", {})
+            table.add_row(
+                row.get("kind", ""),
+                row["metadata"]["name"],
+                f"[{colour}]{word}[/]",
+                _where(status),
+                str(status.get("driftCorrected", 0)),
+                ready.get("message", ""),
+            )
+        return table
+
+
+def _condition(row: Row, kind: str) -> Row:
+    conditions = row.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def _where(status: Row) -> str:
+    """AMIs by Region of the current version, or how many AMIs are shared."""
+    if "shared" in status:
+        return f"{status['shared']} AMIs, {status.get('principals', 0)} principals"
+    images = [i for v in status.get("versions", []) if v.get("current") for i in v["images"]]
+    return " ".join(
+        f"{i['region']}:{i['state']}" for i in images if i.get("role") != "intermediate"
+    )
+
+
+def _watch(
+    console: Console, view: _View, done: Callable[[], bool], seconds: float, word: str
+) -> float | None:
+    """Show the table until `done`; the seconds it took, or None when it took too long."""
+    began = time.monotonic()
+    # Where nobody watches (a pipe, CI) only the last table is printed.
+    with Live(console=console, auto_refresh=False, transient=console.is_terminal) as live:
+        while (now := time.monotonic()) - began < seconds:
+            finished = done()
+            if console.is_terminal:
+                live.update(view.table(f"{word} {now - began:.0f} s"), refresh=True)
+            if finished:
+                break
+            time.sleep(PAUSE)
+        else:
+            live.update(view.table(word), refresh=True)
+            return None
+    console.print(view.table(""))
+    return time.monotonic() - began
+
+
+def _failed(console: Console, log: str, why: str) -> int:
+    console.print(f"[red]✗[/] {why}")
+    if log:
+        console.print("The end of the operator's log:\n" + log, markup=False)
+    return 1
+
+
+def _look_around(console: Console, kubeconfig: Path, env: dict[str, str]) -> None:
+    path = kubeconfig.resolve()
+    console.print("\nEverything is running. Look around:", style="bold")
+    console.print(
+        f"  kubectl --kubeconfig {path} -n images get gimg,ishare -o wide", soft_wrap=True
+    )
+    console.print(
+        f"  kubectl --kubeconfig {path} -n images describe ishare workloads", soft_wrap=True
+    )
+    console.print("Break AWS yourself, with any AWS tool and these variables:")
+    for name, value in env.items():
+        console.print(f"  export {name}={value}", soft_wrap=True)
+    console.print("Ctrl-C stops everything.")
+
+
+def _interrupt(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,126 @@
+"""Plans of many resources as if each had been applied in turn: shares of AMIs not made yet."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gilder.api import GoldenImage
+from gilder.api.goldenimage import LatestVersion
+from gilder.core.observed import Grant, Observed, Principals, RegionView
+from gilder.core.plan import Plan
+from gilder.core.predict import predict
+from gilder.core.sharing import Place, plan_share
+from gilder.core.versions import ImagePlan, plan_image
+from gilder.reconcile.engine import Engine
+from gilder.reconcile.inventory import Inventory
+
+ROUNDS = 6  # plans that follow from one another; capture, encrypt, copy, tag is the longest chain
+
+
+def preview(engine: Engine, inventory: Inventory) -> dict[tuple[str, str], Plan]:
+    """(kind, namespace/name) to the whole plan, images first. Nothing is changed.
+
+    Steps that follow from earlier ones are in it, with placeholders for ids AWS will give.
+    """
+    since = engine.views.now()
+    plans: dict[tuple[str, str], Plan] = {}
+    images: dict[str, GoldenImage] = dict(inventory.images)
+    world: dict[str, RegionView] = {}  # Regions as the plans so far would leave them
+    for key, image in sorted(inventory.images.items()):
+        seen, now = engine.plan_image(image, inventory, since)
+        for region, view in seen.regions.items():
+            world.setdefault(region, view)
+        whole, version, after = _chain(
+            engine, inventory, image, now, Observed(seen.account, dict(world))
+        )
+        world.update(after.regions)
+        plans[("GoldenImage", key)] = whole
+        if version:
+            latest = LatestVersion(version=version, image_id="")
+            status = image.status.model_copy(update={"latest": latest})
+            images[key] = image.model_copy(update={"status": status})
+    later = Inventory(inventory.cluster, images, inventory.shares, inventory.unreadable)
+    given = _Given()
+    for key, share in sorted(inventory.shares.items()):
+        seen, found = engine.plan_share(share, later, since, lambda s: _overlay(s, world))
+        if seen.account:
+            seen = given.onto(seen)
+            found = plan_share(
+                later.share(share),
+                later.others(key),
+                later.gilded,
+                later.regions,
+                seen,
+                engine.cluster,
+            )
+            given.learn(seen, predict(seen, found.plan.actions))
+        plans[("ImageShare", key)] = found.plan
+    return plans
+
+
+def _chain(
+    engine: Engine, inventory: Inventory, image: GoldenImage, first: ImagePlan, seen: Observed
+) -> tuple[Plan, int, Observed]:
+    """The plan of an image with all that follows from it: whole plan, version, world after."""
+    if first.source is None:
+        return first.plan, first.version, predict(seen, first.plan.actions)
+    want = inventory.wanted(image)
+    whole, version = Plan(), 0
+    for _ in range(ROUNDS):
+        found = plan_image(want, first.source, seen, engine.now())
+        version = found.version or version
+        whole = Plan(
+            (*whole.actions, *found.plan.actions),
+            tuple(dict.fromkeys([*whole.problems, *found.plan.problems])),
+            found.plan.waiting,
+            found.plan.retry_after,
+        )
+        if not found.plan.actions:
+            break
+        seen = predict(seen, found.plan.actions)
+    return whole, version, seen
+
+
+def _overlay(seen: Observed, world: Mapping[str, RegionView]) -> Observed:
+    """`seen` with the AMIs that the images' plans will have made."""
+    regions = dict(seen.regions)
+    for name, view in regions.items():
+        planned = world.get(name)
+        if planned is not None and not view.problem:
+            regions[name] = replace(
+                view,
+                images={**view.images, **planned.images},
+                permissions=dict(planned.permissions),
+                grants=dict(planned.grants),
+                keys={**view.keys, **planned.keys},
+            )
+    return Observed(seen.account, regions)
+
+
+class _Given:
+    """Permissions and grants that the plans of earlier shares would have changed."""
+
+    def __init__(self) -> None:
+        self._permissions: dict[Place, Principals] = {}
+        self._grants: dict[tuple[str, str], tuple[Grant, ...]] = {}
+
+    def learn(self, before: Observed, after: Observed) -> None:
+        for name, view in after.regions.items():
+            was = before.region(name)
+            for image, who in view.permissions.items():
+                if was.permissions.get(image) != who:
+                    self._permissions[(name, image)] = who
+            for key, grants in view.grants.items():
+                if was.grants.get(key) != grants:
+                    self._grants[(name, key)] = grants
+
+    def onto(self, seen: Observed) -> Observed:
+        regions = dict(seen.regions)
+        for name, view in regions.items():
+            permissions = {i: w for (r, i), w in self._permissions.items() if r == name}
+            grants = {k: g for (r, k), g in self._grants.items() if r == name}
+            regions[name] = replace(
+                view,
+                permissions={**view.permissions, **permissions},
+                grants={**view.grants, **grants},
+            )
+        return Observed(seen.account, regions)
