@@ -52,6 +52,7 @@ def show(once: bool, directory: Path) -> int:
             key = world.seeded.keys["eu-west-1"]
             for breakage in breakages(world.aws, base, key):
                 console.print(f"[bold]By hand:[/] {breakage.title}")
+                before = view.drifts()
                 breakage.do()
                 if not breakage.broken():
                     return _failed(console, "", "AWS did not change")
@@ -59,7 +60,7 @@ def show(once: bool, directory: Path) -> int:
                 if took is None:
                     return _failed(console, world.operator.tail(), "AWS was not healed")
                 console.print(f"[green]✓[/] healed in {took:.1f} s, read back from AWS")
-                console.print(f"  {view.drift(*breakage.told_by)}\n")
+                console.print(f"  {view.told_since(before)}\n")
             took = _watch(console, view, view.all_ready, HEAL_SECONDS, "settling")
             if took is None:
                 return _failed(console, world.operator.tail(), "not everything is Ready again")
@@ -98,20 +99,27 @@ class _View:
         rows = self.rows()
         return bool(rows) and all(_condition(r, "Ready").get("status") == "True" for r in rows)
 
-    def drift(self, plural: str, name: str) -> str:
-        """The condition message that tells of the drift."""
-        deadline = time.monotonic() + 5
+    def drifts(self) -> dict[str, int]:
+        """Resource to the number of drifts it has corrected."""
+        return {_name(r): r.get("status", {}).get("driftCorrected", 0) for r in self.rows()}
+
+    def told_since(self, before: dict[str, int]) -> str:
+        """The condition message of the resource that corrected a drift since."""
+        deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            synced = _condition(self.get(plural, name), "Synced")
-            if synced.get("status") == "True" and "corrected" in synced.get("message", ""):
-                return f"{plural} {name}: {synced['message']}"
+            for row in self.rows():
+                grown = row.get("status", {}).get("driftCorrected", 0) > before.get(_name(row), 0)
+                synced = _condition(row, "Synced")
+                if grown and synced.get("status") == "True":
+                    return f"{_name(row)}: {synced['message']}"
             time.sleep(PAUSE)
-        return f"{plural} {name} tells nothing of it yet"
+        return "no resource tells of it yet"
 
     def table(self, title: str) -> Table:
-        table = Table(title=title, title_justify="left", expand=False)
-        for column in ("Kind", "Name", "Ready", "Where", "Drift", "Message"):
-            table.add_column(column, overflow="ellipsis", max_width=64, no_wrap=True)
+        table = Table(title=title or None, title_justify="left")
+        for column in ("Kind", "Name", "Ready", "Drift"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("What", overflow="fold")
         for row in self.rows():
             ready = _condition(row, "Ready")
             word = ready.get("status", "-")
@@ -121,11 +129,14 @@ class _View:
                 row.get("kind", ""),
                 row["metadata"]["name"],
                 f"[{colour}]{word}[/]",
-                _where(status),
                 str(status.get("driftCorrected", 0)),
-                ready.get("message", ""),
+                _what(status) if word == "True" else ready.get("message", ""),
             )
         return table
+
+
+def _name(row: Row) -> str:
+    return f"{row['kind']} {row['metadata']['name']}"
 
 
 def _condition(row: Row, kind: str) -> Row:
@@ -133,14 +144,13 @@ def _condition(row: Row, kind: str) -> Row:
     return next((c for c in conditions if c["type"] == kind), {})
 
 
-def _where(status: Row) -> str:
-    """AMIs by Region of the current version, or how many AMIs are shared."""
+def _what(status: Row) -> str:
+    """AMIs by Region of the current version, or how many AMIs are shared with how many."""
     if "shared" in status:
-        return f"{status['shared']} AMIs, {status.get('principals', 0)} principals"
+        count = status.get("principals", 0)
+        return f"{status['shared']} AMIs shared with {count} principal{'s' if count != 1 else ''}"
     images = [i for v in status.get("versions", []) if v.get("current") for i in v["images"]]
-    return " ".join(
-        f"{i['region']}:{i['state']}" for i in images if i.get("role") != "intermediate"
-    )
+    return ", ".join(f"{i['imageId']} in {i['region']}" for i in images)
 
 
 def _watch(
@@ -148,19 +158,20 @@ def _watch(
 ) -> float | None:
     """Show the table until `done`; the seconds it took, or None when it took too long."""
     began = time.monotonic()
+    finished = False
     # Where nobody watches (a pipe, CI) only the last table is printed.
-    with Live(console=console, auto_refresh=False, transient=console.is_terminal) as live:
-        while (now := time.monotonic()) - began < seconds:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while not finished and (now := time.monotonic()) - began < seconds:
             finished = done()
             if console.is_terminal:
                 live.update(view.table(f"{word} {now - began:.0f} s"), refresh=True)
-            if finished:
-                break
-            time.sleep(PAUSE)
-        else:
-            live.update(view.table(word), refresh=True)
-            return None
-    console.print(view.table(""))
+            if not finished:
+                time.sleep(PAUSE)
+    if not finished:
+        console.print(view.table(word))
+        return None
+    if word in ("converging", "settling"):
+        console.print(view.table(""))
     return time.monotonic() - began
 
 

@@ -278,7 +278,7 @@ def plan_share(
 
     places = [*wanted, *left]
     keys = {(p[0], k) for p in places for k in _keys_of(seen, p)} | set(share.recorded_keys)
-    grants, lacking = _grants(cluster, keys, union, seen, draft)
+    grants, lacking = _grants(cluster, keys, union.mine(share, seen), union, seen, draft)
     _order(draft, seen, union)
     inputs = digest(
         share.spec.model_dump(mode="json"),
@@ -384,6 +384,20 @@ class _Union:
             claimed,
         )
 
+    def mine(self, share: Share, seen: Observed) -> dict[tuple[str, str], frozenset[str]]:
+        """Region and key ARN to the accounts whose grants this share stands on."""
+        found: dict[tuple[str, str], frozenset[str]] = {}
+        if share.spec.kms.mode != "Grant":
+            return found
+        for place, by_share in self.allowed.items():
+            may = by_share.get(share.key)
+            if may is None:
+                continue
+            for key in _keys_of(seen, place):
+                at = (place[0], key)
+                found[at] = found.get(at, frozenset()) | may.principals.accounts
+        return found
+
     def holds(self, region: str, grant: Grant, account: str) -> bool:
         """Whether a grant stays although no resolved share wants it; not if its grantee is dead."""
         held = account in self.held_accounts or (region, grant.key, account) in self.held_grants
@@ -473,7 +487,8 @@ def _target(
         return TargetState(target, may.principals, may.principals, may.problem)
     total = union.principals(place)
     ours = share.recorded.get(place, NOBODY)
-    _permission(place, total, ours, current, union, draft)
+    # What another share declares is that share's to give, so that each tells of its own drift.
+    _permission(place, may.principals, total, ours, current, union, draft)
     # What we gave before it was refused is still ours to take once it is not declared any more.
     still = ours & current & may.asked
     return TargetState(target, may.principals | still, may.principals - current, may.problem)
@@ -481,6 +496,7 @@ def _target(
 
 def _permission(
     place: Place,
+    mine: Principals,
     total: Principals,
     ours: Principals,
     current: Principals,
@@ -489,7 +505,7 @@ def _permission(
 ) -> None:
     extra = current - total - union.held.get(place, NOBODY)
     remove = extra if place in union.authoritative else extra & ours
-    add = total - current
+    add = mine - current
     if not add and not remove:
         return
     draft.do(
@@ -515,7 +531,7 @@ def _left(share: Share, place: Place, union: _Union, seen: Observed, draft: Draf
         return TargetState(target, ours, NOBODY, view.problem, leaving=True)
     current = view.permissions.get(image_id)
     if image is not None and current is not None:
-        _permission(place, union.principals(place), ours, current, union, draft)
+        _permission(place, NOBODY, union.principals(place), ours, current, union, draft)
     elif image is not None and image.state != "disabled":
         draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
         return TargetState(target, ours, NOBODY, leaving=True)
@@ -550,11 +566,15 @@ def principal_of(account: str, key: str) -> str:
 def _grants(
     cluster: str,
     keys: Iterable[tuple[str, str]],
+    mine: Mapping[tuple[str, str], frozenset[str]],
     union: _Union,
     seen: Observed,
     draft: Draft,
 ) -> tuple[list[Grant], bool]:
-    """Grants to create and to revoke on these keys. Returns those in place, and if any lack."""
+    """Grants to create and to revoke on these keys. Returns ours in place, and if any lack.
+
+    `mine` are the accounts by key whose grants this share stands on; it creates no others.
+    """
     in_place: list[Grant] = []
     lacking = False
     for region, key in sorted(keys):
@@ -564,11 +584,13 @@ def _grants(
             problem = view.problem or view.keys.get(key)
             if isinstance(problem, Problem):
                 draft.note(problem)
-            lacking = lacking or bool(union.grants.get((region, key)))
+            lacking = lacking or bool(mine.get((region, key)))
             continue
         wanted = union.grants.get((region, key), {})
         ours = {g.id: a for g in there if (a := _account_of(g.name, cluster)) is not None}
         kept: set[str] = set()
+        names = {g.name for g in there}
+        accounts = mine.get((region, key), frozenset())
         for account, operations in sorted(wanted.items()):
             name = grant_name(cluster, account, operations)
             principal = principal_of(account, key)
@@ -579,9 +601,13 @@ def _grants(
             ]
             if found:
                 kept.add(found[0].id)
-                in_place.append(found[0])
+                if account in accounts:
+                    in_place.append(found[0])
+                continue
+            if account not in accounts:
                 continue
             lacking = True
+            names.add(name)
             draft.do(
                 CreateGrant(
                     region=region,
@@ -599,6 +625,9 @@ def _grants(
             replacement = wanted.get(account)
             if union.holds(region, grant, account):
                 continue
+            successor = grant_name(cluster, account, replacement) if replacement else ""
+            if successor and successor not in names:
+                continue  # the share that needs the account makes it, and then revokes this one
             draft.do(
                 RevokeGrant(
                     region=region,
@@ -606,7 +635,7 @@ def _grants(
                     grant=grant.id,
                     principal=grant.principal,
                     account=account,
-                    replaced_by=grant_name(cluster, account, replacement) if replacement else "",
+                    replaced_by=successor,
                 )
             )
     return in_place, lacking

@@ -20,7 +20,6 @@ class Breakage:
     do: Callable[[], None]
     broken: Callable[[], bool]
     healed: Callable[[], bool]
-    told_by: tuple[str, str]  # kind and name of the resource that tells of it
 
 
 def image_of(documents: Iterable[Mapping[str, Any]], region: str) -> str:
@@ -71,21 +70,18 @@ def breakages(aws: SandboxAws, base: Mapping[str, Any], key: str) -> list[Breaka
             lambda: change("Remove", ACCOUNT),
             lambda: ACCOUNT not in users(ec2, home),
             lambda: ACCOUNT in users(ec2, home) and can_launch(aws, home, HOME, ACCOUNT),
-            ("imageshares", "workloads"),
         ),
         Breakage(
             f"let stranger {STRANGER} launch {home}",
             lambda: change("Add", STRANGER),
             lambda: STRANGER in users(ec2, home),
             lambda: STRANGER not in users(ec2, home),
-            ("imageshares", "workloads"),
         ),
         Breakage(
             f"retire the KMS grant of {ACCOUNT} on the key of {HOME}",
             revoke,
             lambda: not grants(),
             lambda: bool(grants()) and can_launch(aws, home, HOME, ACCOUNT),
-            ("imageshares", "workloads"),
         ),
         Breakage(
             f"deregister the DR copy {replica} in {REPLICA}",
@@ -95,7 +91,6 @@ def breakages(aws: SandboxAws, base: Mapping[str, Any], key: str) -> list[Breaka
                 i != replica and ACCOUNT in users(dr, i) and can_launch(aws, i, REPLICA, ACCOUNT)
                 for i in copies()
             ),
-            ("goldenimages", "base-linux"),
         ),
     ]
 

@@ -10,17 +10,18 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.model import Image, need_visible, new_image_id, unavailable
+from gilder.sandbox.aws.model import (
+    Image,
+    find_snapshot,
+    need_visible,
+    new_image_id,
+    readable,
+    unavailable,
+)
 from gilder.sandbox.aws.registering import add_image, check_description, check_name
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
-from gilder.sandbox.aws.snapshots import (
-    encryption,
-    find_snapshot,
-    new_snapshot,
-    readable,
-    source_failure,
-)
+from gilder.sandbox.aws.snapshots import encryption, new_snapshot, source_failure
 from gilder.sandbox.aws.state import region_state
 from gilder.sandbox.aws.tags import LIMIT, set_tags, tags_for
 

@@ -13,10 +13,11 @@ from gilder.sandbox.aws import policy
 from gilder.sandbox.aws.accounts import caller_arn
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.policy import Principal
-from gilder.sandbox.aws.registry import LOCK, Call, call_of, kms
+from gilder.sandbox.aws.registry import LOCK, Call, call_of, json_errors, kms
 
 EBS_ALIAS = "alias/aws/ebs"
-_KEY_ID = r"(?:mrk-[0-9a-f]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+# AWS writes multi-Region ids without dashes, moto with.
+_KEY_ID = r"(?:mrk-[0-9a-f]{32}|(?:mrk-)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 _WRITTEN = re.compile(rf"{_KEY_ID}|alias/[a-zA-Z0-9/_-]+")
 _ARN = re.compile(rf"arn:aws[\w-]*:kms:([a-z0-9-]+):(\d{{12}}):(key/({_KEY_ID})|alias/.+)")
 
@@ -193,7 +194,7 @@ def _with_key_account(name: str) -> None:
     original = getattr(KmsResponse, name)
 
     def method(self: Any) -> Any:
-        with LOCK:
+        with LOCK, json_errors():
             written = self._get_param("KeyId") or self._get_param("DestinationKeyId")
             if written:
                 call = call_of(self, {})
@@ -212,10 +213,31 @@ def _create_key(original: Any) -> Any:
         text = self._get_param("Policy")
         if text:
             bypass = bool(self._get_param("BypassPolicyLockoutSafetyCheck"))
-            check_policy_document(call_of(self, {}), text, bypass)
+            with json_errors():
+                check_policy_document(call_of(self, {}), text, bypass)
         return original(self)
 
     return create_key
+
+
+# moto looks these up by the bare id, whatever form the request has.
+_BY_ID = (
+    "cancel_key_deletion",
+    "disable_key",
+    "enable_key",
+    "list_resource_tags",
+    "replicate_key",
+    "schedule_key_deletion",
+    "tag_resource",
+    "untag_resource",
+)
+
+
+def _by_id(original: Any) -> Any:
+    def method(self: Any, key_id: str, *args: Any, **kwargs: Any) -> Any:
+        return original(self, self.get_key_id(key_id), *args, **kwargs)
+
+    return method
 
 
 def install() -> None:
@@ -226,9 +248,10 @@ def install() -> None:
 
     def validate(self: Any, key_id: str) -> None:
         # moto reads only the last part of an ARN, so that any account's ARN meant the own key.
-        key = need_key(call_of(self, {}), key_id)
-        if key.account_id != self.current_account:
-            raise AwsError("NotFoundException", f"Key '{key_id}' does not exist")
+        with json_errors():
+            key = need_key(call_of(self, {}), key_id)
+            if key.account_id != self.current_account:
+                raise AwsError("NotFoundException", f"Key '{key_id}' does not exist")
 
     response._validate_cmk_id = validate
     # The key policy is evaluated above, and by more than moto's one action.
@@ -250,6 +273,8 @@ def install() -> None:
         return str(self.default_kms_key_id)
 
     backend_class: Any = KmsBackend
+    for name in _BY_ID:
+        setattr(backend_class, name, _by_id(getattr(backend_class, name)))
     backend_class._generate_default_keys = generate_default_key
     ec2_class: Any = EC2Backend
     ec2_class._create_default_encryption_key = create_default_encryption_key

@@ -9,11 +9,17 @@ from moto.ec2.responses import EC2Response
 
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.keys import usable_by_ebs
-from gilder.sandbox.aws.model import Device, Image, find_anywhere, need_visible, unavailable
+from gilder.sandbox.aws.model import (
+    Device,
+    Image,
+    find_anywhere,
+    find_snapshot,
+    need_visible,
+    unavailable,
+)
 from gilder.sandbox.aws.parameters import resolve
 from gilder.sandbox.aws.registry import LOCK, Call, call_of
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
-from gilder.sandbox.aws.snapshots import find_snapshot
 
 # https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
 LAUNCH_OPERATIONS = (

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.model import Image, need_owned, unavailable
+from gilder.sandbox.aws.model import Image, find_snapshot, need_owned, unavailable
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK
-from gilder.sandbox.aws.snapshots import find_snapshot, forget_snapshot, users_of
+from gilder.sandbox.aws.snapshots import forget_snapshot, users_of
 from gilder.sandbox.aws.state import region_state
 from gilder.sandbox.aws.tags import drop_tags
 

@@ -208,3 +208,35 @@ def need_owned(call: Call) -> Image:
     if image.owner_id != call.account:
         raise AwsError("AuthFailure", f"Not authorized for image:{image_id}")
     return image
+
+
+def find_snapshot(snapshot_id: str, region: str) -> Any | None:
+    for backends in list(ec2_backends.values()):
+        backend: Any = backends.get(region)
+        if backend is not None and snapshot_id in backend.snapshots:
+            return backend.snapshots[snapshot_id]
+    return None
+
+
+def readable(snapshot: Any, account: str) -> bool:
+    """Owner, or createVolumePermission."""
+    return (
+        snapshot.owner_id == account
+        or account in snapshot.create_volume_permission_userids
+        or "all" in snapshot.create_volume_permission_groups
+    )
+
+
+def no_snapshot(snapshot_id: str) -> AwsError:
+    return AwsError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+
+
+def need_snapshot(call: Call, snapshot_id: str, region: str | None = None) -> Any:
+    if not snapshot_id.startswith("snap-"):
+        raise AwsError(
+            "InvalidSnapshotID.Malformed", f'Invalid id: "{snapshot_id}" (expecting "snap-...")'
+        )
+    snapshot = find_snapshot(snapshot_id, region or call.region)
+    if snapshot is None or not readable(snapshot, call.account):
+        raise no_snapshot(snapshot_id)
+    return snapshot

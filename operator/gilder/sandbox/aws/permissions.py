@@ -6,11 +6,10 @@ from typing import Any
 
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.keys import aws_managed
-from gilder.sandbox.aws.model import Image, need_owned, unavailable
+from gilder.sandbox.aws.model import Image, find_snapshot, need_owned, unavailable
 from gilder.sandbox.aws.public_access import public_access_blocked
 from gilder.sandbox.aws.registering import check_description
 from gilder.sandbox.aws.registry import Call, ec2
-from gilder.sandbox.aws.snapshots import find_snapshot
 
 _ORGANIZATION = re.compile(r"arn:aws[\w-]*:organizations::\d{12}:organization/o-[a-z0-9]{10,32}")
 _UNIT = re.compile(

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.model import Device, Image, find_anywhere, new_image_id
+from gilder.sandbox.aws.model import Device, Image, find_anywhere, need_snapshot, new_image_id
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
-from gilder.sandbox.aws.snapshots import need_snapshot, new_snapshot, state_of
+from gilder.sandbox.aws.snapshots import new_snapshot, state_of
 from gilder.sandbox.aws.tags import set_tags, tags_for
 
 _NAME = re.compile(r"[a-zA-Z0-9()\[\] ./\-'@_]{3,128}")

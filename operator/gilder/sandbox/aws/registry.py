@@ -3,11 +3,13 @@
 import functools
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import moto.core.responses as moto_responses
+from moto.core.exceptions import JsonRESTError
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import camelcase_to_underscores, method_names_from_class
 from moto.ec2.models import ec2_backends
@@ -107,10 +109,19 @@ def _ec2_method(handler: Handler) -> Callable[[Any], ActionResult]:
 
 def _kms_method(handler: Handler) -> Callable[[Any], str]:
     def method(self: Any) -> str:
-        with LOCK:
+        with LOCK, json_errors():
             return json.dumps(handler(call_of(self, json.loads(self.body))))
 
     return method
+
+
+@contextmanager
+def json_errors() -> Iterator[None]:
+    """For services whose moto responses are JSON: write any error code, modelled or not."""
+    try:
+        yield
+    except AwsError as error:
+        raise JsonRESTError(error.code, error.message) from error
 
 
 def install() -> None:

@@ -157,6 +157,8 @@ class SandboxAws:
             self._server.shutdown()
             self._thread.join(timeout=10)
             self._server.server_close()
+            for client in self._clients.values():
+                client.close()
             self.reset()
             _running = None
 

@@ -10,7 +10,7 @@ from moto.ec2.utils import random_snapshot_id
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.filters import apply_filters, truth
 from gilder.sandbox.aws.keys import aws_managed, default_ebs_key, usable_by_ebs, well_formed
-from gilder.sandbox.aws.model import images_in
+from gilder.sandbox.aws.model import images_in, need_snapshot, readable
 from gilder.sandbox.aws.pagination import ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK
@@ -58,38 +58,6 @@ def state_of(snapshot: Any) -> str:
     if CLOCK.time() < getattr(snapshot, "ready_at", 0.0):
         return "pending"
     return "error" if getattr(snapshot, "failure", None) else "completed"
-
-
-def find_snapshot(snapshot_id: str, region: str) -> Any | None:
-    for backends in list(ec2_backends.values()):
-        backend: Any = backends.get(region)
-        if backend is not None and snapshot_id in backend.snapshots:
-            return backend.snapshots[snapshot_id]
-    return None
-
-
-def readable(snapshot: Any, account: str) -> bool:
-    """Owner, or createVolumePermission."""
-    return (
-        snapshot.owner_id == account
-        or account in snapshot.create_volume_permission_userids
-        or "all" in snapshot.create_volume_permission_groups
-    )
-
-
-def no_snapshot(snapshot_id: str) -> AwsError:
-    return AwsError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
-
-
-def need_snapshot(call: Call, snapshot_id: str, region: str | None = None) -> Any:
-    if not snapshot_id.startswith("snap-"):
-        raise AwsError(
-            "InvalidSnapshotID.Malformed", f'Invalid id: "{snapshot_id}" (expecting "snap-...")'
-        )
-    snapshot = find_snapshot(snapshot_id, region or call.region)
-    if snapshot is None or not readable(snapshot, call.account):
-        raise no_snapshot(snapshot_id)
-    return snapshot
 
 
 def _need_owned(call: Call) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from moto.ec2.models import validate_resource_ids
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.model import check_image_ids, find_anywhere, need_visible
+from gilder.sandbox.aws.model import need_snapshot, need_visible
 from gilder.sandbox.aws.registry import Call, ec2
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
@@ -83,8 +83,9 @@ def _check_resources(call: Call) -> list[str]:
     others = []
     for resource in resources:
         if resource.startswith("ami-"):
-            check_image_ids([resource])
             need_visible(call, resource)
+        elif resource.startswith("snap-"):
+            need_snapshot(call, resource)
         else:
             others.append(resource)
     if not resources or others:
@@ -134,13 +135,3 @@ def delete_tags(call: Call) -> None:
             value = tag.get("Value")
             if tag["Key"] in present and value in (None, present[tag["Key"]]):
                 del present[tag["Key"]]
-
-
-def own_tags(image_id: str, region: str, account: str) -> dict[str, str]:
-    """The tags that `account` put on an AMI, its own or a shared one."""
-    from moto.ec2.models import ec2_backends
-
-    if find_anywhere(image_id, region) is None:
-        return {}
-    backend: Any = ec2_backends[account][region]
-    return dict(backend.tags.get(image_id, {}))
