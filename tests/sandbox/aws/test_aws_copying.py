@@ -1,5 +1,6 @@
 """CopyImage and CreateImage."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def copy(client: Any, source: str, name: str = "copied", **more: Any) -> str:
     return image_id
 
 
-def test_a_plain_copy(aws: SandboxAws, ec2: Any, dr: Any, base: str) -> None:
+def test_a_plain_copy(ec2: Any, dr: Any, base: str) -> None:
     ec2.modify_image_attribute(ImageId=base, LaunchPermission={"Add": [{"Group": "all"}]})
     copied = copy(dr, base, Description="in DR")
     image = image_of(dr, copied)
@@ -125,9 +126,7 @@ def test_an_unusable_key_fails_the_copy_later(
     dr.deregister_image(ImageId=copied, DeleteAssociatedSnapshots=True)
 
 
-def test_the_source_key_must_be_usable_too(
-    aws: SandboxAws, kms: Any, dr: Any, encrypted: str, key: str
-) -> None:
+def test_the_source_key_must_be_usable_too(kms: Any, dr: Any, encrypted: str, key: str) -> None:
     kms.disable_key(KeyId=key)
     assert image_of(dr, copy(dr, encrypted))["State"] == "failed"
 
@@ -182,6 +181,13 @@ def test_a_client_token_makes_it_idempotent(dr: Any, base: str, refused: Any) ->
     with refused("IdempotentParameterMismatch"):
         copy(dr, base, ClientToken="t-1", Description="two")
     assert copy(dr, base, "copied-again", ClientToken="t-2") != first
+
+
+def test_concurrent_calls_with_one_token_make_one_ami(dr: Any, base: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(copy, dr, base, ClientToken="t") for _ in range(16)]
+        assert len({f.result() for f in futures}) == 1
+    assert len(dr.describe_images(Owners=["self"])["Images"]) == 1
 
 
 def test_copies_that_are_refused(

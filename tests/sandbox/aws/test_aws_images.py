@@ -90,7 +90,8 @@ def test_register_refuses(aws: SandboxAws, ec2: Any, base: str, refused: Any) ->
     assert ids(ec2.describe_images(Owners=["self"])) == [base]
 
 
-def test_the_same_name_is_free_in_another_region_and_account(aws: SandboxAws, base: str) -> None:
+@pytest.mark.usefixtures("base")
+def test_the_same_name_is_free_in_another_region_and_account(aws: SandboxAws) -> None:
     for region, account in (("us-east-1", "123456789012"), ("eu-west-1", "222222222222")):
         register(aws, "base-image", make_snapshot(aws, region, account), region, account)
 

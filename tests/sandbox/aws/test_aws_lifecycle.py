@@ -70,9 +70,7 @@ def test_deregistration_protection(aws: SandboxAws, ec2: Any, base: str, refused
     ec2.deregister_image(ImageId=base)
 
 
-def test_disabling_takes_the_permissions_for_good(
-    aws: SandboxAws, ec2: Any, base: str, refused: Any
-) -> None:
+def test_disabling_takes_the_permissions_for_good(ec2: Any, base: str, refused: Any) -> None:
     ec2.modify_image_attribute(
         ImageId=base, LaunchPermission={"Add": [{"UserId": B}, {"Group": "all"}]}
     )
@@ -132,7 +130,7 @@ def test_references_by_instance_template_and_parameter(
         )
 
 
-def test_ancestry(aws: SandboxAws, ec2: Any, base: str) -> None:
+def test_ancestry(aws: SandboxAws, base: str) -> None:
     us = aws.client("ec2", "us-east-1")
     copied = us.copy_image(Name="copied", SourceImageId=base, SourceRegion="eu-west-1")["ImageId"]
     entries = us.get_image_ancestry(ImageId=copied)["ImageAncestryEntries"]

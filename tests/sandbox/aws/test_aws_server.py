@@ -53,7 +53,8 @@ def test_any_other_access_key_is_the_default_account(aws: SandboxAws) -> None:
     assert client.get_caller_identity()["Account"] == DEFAULT_ACCOUNT
 
 
-def test_an_assumed_role_acts_in_its_account(aws: SandboxAws, base: str) -> None:
+@pytest.mark.usefixtures("base")
+def test_an_assumed_role_acts_in_its_account(aws: SandboxAws) -> None:
     answer = aws.client("sts").assume_role(
         RoleArn="arn:aws:iam::333333333333:role/gilder", RoleSessionName="test"
     )
@@ -72,7 +73,8 @@ def test_an_assumed_role_acts_in_its_account(aws: SandboxAws, base: str) -> None
     assert aws.requests.total("DescribeImages", account="333333333333") == 1
 
 
-def test_accounts_have_separate_state(aws: SandboxAws, base: str) -> None:
+@pytest.mark.usefixtures("base")
+def test_accounts_have_separate_state(aws: SandboxAws) -> None:
     other = aws.client("ec2", account="222222222222")
     assert other.describe_images(Owners=["self"])["Images"] == []
     assert other.describe_images()["Images"] == []
@@ -102,7 +104,8 @@ def test_an_unimplemented_action_is_an_error_of_aws(ec2: Any, refused: Any) -> N
         ec2.describe_fast_launch_images()
 
 
-def test_reset_forgets_state_and_restores_settings(aws: SandboxAws, base: str) -> None:
+@pytest.mark.usefixtures("base")
+def test_reset_forgets_state_and_restores_settings(aws: SandboxAws) -> None:
     aws.settings.update(image_delay=5.0)
     aws.clock.advance(100)
     aws.reset()
