@@ -14,7 +14,7 @@ from gilder.sandbox.aws.server import SandboxAws, start_aws
 Refused = Callable[..., AbstractContextManager[None]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_aws() -> Iterator[SandboxAws]:
     with start_aws() as aws:
         yield aws

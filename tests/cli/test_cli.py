@@ -1,0 +1,82 @@
+"""Commands that need neither AWS nor a cluster, through the real command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gilder.cli import app
+from gilder.cli.manifests import ManifestError, read
+
+ROOT = Path(__file__).parents[2]
+runner = CliRunner()
+
+
+def test_the_crds_on_disk_are_the_models(tmp_path: Path) -> None:
+    assert runner.invoke(app, ["crds", "--check", str(ROOT / "crds")]).exit_code == 0
+    assert runner.invoke(app, ["crds", "--write", str(tmp_path)]).exit_code == 0
+    file = next(iter(sorted(tmp_path.glob("*.yaml"))))
+    file.write_text(file.read_text() + "# by hand\n")
+    stale = runner.invoke(app, ["crds", "--check", str(tmp_path)])
+    assert stale.exit_code == 1
+    assert file.name in stale.output
+
+
+def test_plan_names_every_bad_field_and_calls_no_aws(tmp_path: Path) -> None:
+    manifest = tmp_path / "bad.yaml"
+    manifest.write_text(
+        """
+apiVersion: goldenimage.dev/v1alpha1
+kind: ImageShare
+metadata: {name: s, namespace: n}
+spec:
+  imageRef: {name: a}
+  accounts: ["12345"]
+---
+apiVersion: goldenimage.dev/v1alpha1
+kind: GoldenImage
+metadata: {name: g, namespace: n}
+spec:
+  region: eu-west-1
+  source:
+    image: {id: ami-0123456789abcdef0}
+    instance: {id: i-0123456789abcdef0}
+"""
+    )
+    result = runner.invoke(app, ["plan", str(manifest)])
+    assert result.exit_code == 1
+    assert "ImageShare n/s: spec.accounts[0]" in result.output
+    assert "12345" in result.output
+    assert "GoldenImage n/g: spec.source: give exactly one of image and instance" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [("a: [", "not YAML"), ("- 1\n", "list is not a manifest"), ("\xff", None)],
+)
+def test_files_that_are_no_manifests(tmp_path: Path, text: str, want: str | None) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ManifestError, match=want or "x.yaml"):
+        read([file])
+    with pytest.raises(ManifestError, match="no such file"):
+        read([tmp_path / "none"])
+
+
+def test_lists_and_folders_are_unpacked(tmp_path: Path) -> None:
+    document = {"apiVersion": "v1", "kind": "ConfigMap"}
+    whole = {"apiVersion": "v1", "kind": "List", "items": [document, document]}
+    (tmp_path / "a.json").write_text(json.dumps(whole))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.yml").write_text("---\n---\nkind: Secret\n")
+    (tmp_path / "c.txt").write_text("not read")
+    assert [d["kind"] for d in read([tmp_path])] == ["ConfigMap", "ConfigMap", "Secret"]
+
+
+def test_settings_that_make_no_sense_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GILDER_WORKERS", "many")
+    result = runner.invoke(app, ["run", "--resync-seconds", "0"])
+    assert result.exit_code == 1
+    assert "GILDER_WORKERS" in result.output
+    assert "GILDER_RESYNC_SECONDS" in result.output

@@ -1,0 +1,65 @@
+"""The store of custom resources: versions, unreadable specs, listings."""
+
+from typing import Any
+
+from gilder.api import GoldenImage, SpecError
+from gilder.handlers.store import Key, Store
+
+IMAGE = Key("GoldenImage", "images", "base")
+SHARE = Key("ImageShare", "images", "team")
+
+
+def body(key: Key, version: str, spec: dict[str, Any], **more: Any) -> dict[str, Any]:
+    meta = {"name": key.name, "namespace": key.namespace, "uid": "u1", "resourceVersion": version}
+    return {
+        "apiVersion": "goldenimage.dev/v1alpha1",
+        "kind": key.kind,
+        "metadata": meta,
+        "spec": spec,
+        **more,
+    }
+
+
+GOOD = {"region": "eu-west-1", "source": {"image": {"id": "ami-0123456789abcdef0"}}}
+
+
+def test_old_news_is_refused_and_a_new_object_of_the_name_is_not() -> None:
+    store = Store("test")
+    assert store.put(body(IMAGE, "10", GOOD))
+    assert not store.put(body(IMAGE, "10", GOOD))
+    assert not store.put(body(IMAGE, "9", GOOD))
+    assert store.put(body(IMAGE, "11", GOOD))
+    remade = body(IMAGE, "5", GOOD)
+    remade["metadata"]["uid"] = "u2"
+    assert store.put(remade)
+    assert store.body(IMAGE) is remade
+
+
+def test_the_inventory_is_made_anew_only_after_a_change() -> None:
+    store = Store("test")
+    store.put(body(IMAGE, "1", GOOD))
+    first = store.inventory()
+    assert store.inventory() is first
+    assert isinstance(first.images["images/base"], GoldenImage)
+    store.drop(IMAGE)
+    assert store.inventory() is not first
+    assert store.inventory().images == {}
+
+
+def test_a_share_that_no_model_reads_keeps_what_its_status_claims() -> None:
+    claimed = {"region": "eu-west-1", "imageId": "ami-1", "accounts": ["222222222222"]}
+    status = {"images": [claimed], "grants": []}
+    store = Store("test")
+    store.put(body(SHARE, "1", {"imageRef": {"name": "a", "nonsense": 1}}, status=status))
+    assert isinstance(store.parsed(SHARE), SpecError)
+    (held,) = store.inventory().unreadable
+    assert held.principals.accounts == {"222222222222"}
+    assert "nonsense" in held.unreadable
+
+
+def test_a_listing_replaces_what_it_lacks() -> None:
+    store = Store("test")
+    store.put(body(IMAGE, "1", GOOD))
+    other = Key("GoldenImage", "images", "other")
+    store.replace([body(other, "2", GOOD)])
+    assert store.known() == [other]
