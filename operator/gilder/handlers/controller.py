@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus, SpecError
 from gilder.api.conditions import Condition, ConditionType
@@ -28,6 +30,12 @@ log = structlog.get_logger("gilder")
 
 # Age of data that a reconcile may use when only Kubernetes changed, in seconds.
 FRESH = 5.0
+
+# Backoff up to which a change is followed by a look at once. The longest chain of steps that
+# follow from one another is short; a plan that never empties must not become a hot loop.
+AT_ONCE = 8.0
+
+START_PAUSE = 2.0  # seconds between tries to list everything at start
 
 Status = GoldenImageStatus | ImageShareStatus
 
@@ -52,7 +60,8 @@ class Controller:
     async def start(self) -> None:
         """List everything once, so that no plan is made with half of the shares; then work."""
         self._loop = asyncio.get_running_loop()
-        await self._list()
+        while not await self._listed():
+            await asyncio.sleep(START_PAUSE)
         for key in self.store.known():
             await self._enqueue(key, time.monotonic())
         workers = self.settings.workers
@@ -66,12 +75,13 @@ class Controller:
     async def stop(self) -> None:
         """Finish the actions under way, start no more, write what came of them."""
         self.ready = False
-        await asyncio.to_thread(self._engine.applier.stop)
+        self._engine.applier.stop()
         await self._images.close()
         await self._shares.close()
         for sweep in self._tasks[-1:]:
             sweep.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._engine.applier.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._engine.views.close()
 
@@ -86,6 +96,7 @@ class Controller:
         key = key_of(body)
         self.store.drop(key)
         self._seen.pop(key, None)
+        metrics.forget(key.kind, key.namespace, key.name)
         await self._wake_related(key)
 
     async def _react(self, key: Key, body: Body) -> None:
@@ -131,15 +142,26 @@ class Controller:
         for body in bodies:
             self._seen.setdefault(key_of(body), _trigger(body))
 
+    async def _listed(self) -> bool:
+        try:
+            await self._list()
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                log.error("the CRDs are not installed: kubectl apply -k crds")
+            else:
+                log.error("listing failed", error=f"{error.status} {error.reason}")
+            return False
+        except HTTPError as error:
+            log.error("the Kubernetes API is out of reach", error=str(error))
+            return False
+        return True
+
     async def _sweep(self) -> None:
         """Look for drift in everything, at the interval of the settings."""
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             metrics.SWEEPS.inc()
-            try:
-                await self._list()  # also finds what a broken watch has missed
-            except Exception as error:  # noqa: BLE001 - the sweep must outlive any API failure
-                log.warning("listing failed", error=str(error))
+            await self._listed()  # also finds what a broken watch has missed
             since = time.monotonic()
             for key in self.store.known():
                 await self._enqueue(key, since)
@@ -155,9 +177,7 @@ class Controller:
                 if again is None:
                     queue.forgive(key)
                 else:
-                    pause = queue.backoff(key) if again < 0 else again
-                    if again >= 0:
-                        queue.forgive(key)
+                    pause = self._pause(queue, key, again)
                     await queue.add_later(key, pause, time.monotonic() + pause - FRESH)
             except Exception:
                 log.exception("reconcile failed", resource=str(key))
@@ -165,6 +185,15 @@ class Controller:
                 await queue.add_later(key, queue.backoff(key), time.monotonic())
             finally:
                 await queue.done(key)
+
+    @staticmethod
+    def _pause(queue: WorkQueue[Key], key: Key, again: float) -> float:
+        """Seconds to wait. What fails, or changes AWS again and again, waits longer each time."""
+        if again > 0:
+            queue.forgive(key)
+            return again
+        pause = queue.backoff(key)
+        return pause if again < 0 or pause > AT_ONCE else 0.0
 
     def _reconcile(self, key: Key, since: float) -> float | None:
         """One reconcile, in a thread. Returns seconds until the next; negative: back off."""
@@ -252,8 +281,8 @@ class Controller:
             level(event.message, reason=event.reason)
             try:
                 self._kube.post_event(key, body, event, now)
-            except ApiException as error:
-                log.warning("event not posted", error=str(error.reason))
+            except (ApiException, HTTPError) as error:
+                log.warning("event not posted", error=str(error))
 
     def _invalid(self, key: Key, body: Body, error: SpecError) -> None:
         """A spec that the schema let through and the models do not."""

@@ -33,3 +33,9 @@ SWEEPS = Counter("gilder_sweeps_total", "Sweeps that looked for drift.")
 
 def count_call(service: str, action: str, region: str) -> None:
     AWS_REQUESTS.labels(service, action, region).inc()
+
+
+def forget(kind: str, namespace: str, name: str) -> None:
+    """Drop the series of an object that is gone."""
+    for metric in (READY, DRIFT):
+        metric.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})

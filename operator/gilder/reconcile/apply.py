@@ -58,8 +58,11 @@ class Applier:
         return tuple(results)
 
     def stop(self) -> None:
-        """Let what is under way finish, and start nothing more."""
+        """Start no further action; those under way finish, and the rest come back as not done."""
         self._stopping = True
+
+    def close(self) -> None:
+        """Wait for what is under way; call it after everybody who applies has come back."""
         self._pool.shutdown(wait=True)
 
     def _by_region(self, actions: Sequence[AnyAction]) -> list[Result]:
