@@ -16,7 +16,9 @@ from gilder.aws.sessions import Sessions
 from gilder.core.actions import (
     AFTER_APPLY,
     AnyAction,
+    CopyImage,
     CreateGrant,
+    CreateImage,
     ModifyLaunchPermission,
     RevokeGrant,
 )
@@ -59,11 +61,22 @@ class Remembered(Generic[K, V]):
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
 
+    def amend(self, key: K, change: Callable[[V], V]) -> None:
+        """Change a value that is known; it stays as old as it was."""
+        if (known := self._values.get(key)) is not None:
+            self._values[key] = (change(known[0]), known[1])
+
     def keep(self, only: Iterable[K]) -> None:
         """Drop every key that is not named, so that memory does not grow with what is gone."""
         wanted = set(only)
         for key in [k for k in self._values if k not in wanted]:
             self.forget(key)
+
+
+def _changed(was: Principals | Problem, action: ModifyLaunchPermission) -> Principals | Problem:
+    if isinstance(was, Problem):
+        return was
+    return (was | action.add) - action.remove
 
 
 class _Region:
@@ -93,6 +106,7 @@ class Views:
         self.cluster = cluster
         self._clock = clock
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._regions: dict[str, _Region] = {}
         self._known: Remembered[str, dict[str, bool]] = Remembered()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="read")
@@ -139,12 +153,20 @@ class Views:
             done[name] = finish(seen.region(name))
         return Observed(seen.account, done)
 
-    def touched(self, action: AnyAction) -> None:
-        """What this action changed is read anew when somebody asks next."""
+    def touched(self, action: AnyAction, *, done: bool = False) -> None:
+        """What this action changed is read anew when somebody asks next.
+
+        Launch permissions that AWS said it changed (`done`) are taken as told until they are read
+        again in their turn: with one read per AMI they are the costliest part of the view.
+        """
         region = self._region(action.region)
         match action:
             case CreateGrant() | RevokeGrant():
                 region.grants.forget(action.key)
+            case CopyImage() | CreateImage() if done:
+                pass  # the caller knows its id, and nobody else waits for it
+            case ModifyLaunchPermission() if done:
+                region.permissions.amend(action.image, lambda was: _changed(was, action))
             case ModifyLaunchPermission():
                 region.permissions.forget(action.image)
             case _:
@@ -161,14 +183,13 @@ class Views:
 
     def _region_problem(self, name: str) -> Problem | None:
         """Why no call can be made in a Region: it does not exist or is not enabled."""
-        with self._lock:
+        with self._asking:
             known = self._known.get("", self.now() - SLOW)
-        if known is None:
-            try:
-                known = resources.regions(self.sessions.ec2(self.sessions.region))
-            except errors.AWS_ERRORS:
-                return None  # the calls in the Region itself will tell
-            with self._lock:
+            if known is None:
+                try:
+                    known = resources.regions(self.sessions.ec2(self.sessions.region))
+                except errors.AWS_ERRORS:
+                    return None  # the calls in the Region itself will tell
                 self._known.put("", known, self.now())
         if name not in known:
             return Problem(
@@ -240,6 +261,7 @@ class Views:
             return errors.problem(error, f"reading KMS key {written}", region.name)
         if isinstance(key, Key) and key.state == "Enabled":
             region.keys.put(written, key, began)
+            region.keys.put(key.arn, key, began)
         return key
 
     def _parameters(

@@ -28,8 +28,12 @@ from gilder.reconcile.outcome import Outcome
 
 log = structlog.get_logger("gilder")
 
-# Age of data that a reconcile may use when only Kubernetes changed, in seconds.
+# Most seconds that data may be old when only Kubernetes changed, or when AWS is polled.
 FRESH = 5.0
+
+# Most seconds that launch permissions and grants may be old then: drift in them is looked for in
+# sweeps, and each AMI costs a call.
+ACCESS_AGE = 30.0
 
 # Backoff up to which a change is followed by a look at once. The longest chain of steps that
 # follow from one another is short; a plan that never empties must not become a hot loop.
@@ -54,6 +58,8 @@ class Controller:
         self._threads = ThreadPoolExecutor(settings.workers + 1, thread_name_prefix="reconcile")
         self._tasks: list[asyncio.Task[None]] = []
         self._seen: dict[Key, tuple[Any, ...]] = {}
+        self._asked: dict[Key, float] = {}  # when drift was looked for last
+        self._fresh = min(FRESH, settings.poll_seconds / 2)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ready = False
 
@@ -96,6 +102,7 @@ class Controller:
         key = key_of(body)
         self.store.drop(key)
         self._seen.pop(key, None)
+        self._asked.pop(key, None)
         metrics.forget(key.kind, key.namespace, key.name)
         await self._wake_related(key)
 
@@ -105,13 +112,14 @@ class Controller:
         if before is None or before[0] != now[0]:
             # Someone asked by annotation: look at AWS as it is now, not as it was read before.
             asked = before is not None and before[0][2] != now[0][2]
-            await self._enqueue(key, time.monotonic() - (0.0 if asked else FRESH))
+            since = time.monotonic() - (0.0 if asked else self._fresh)
+            await self._enqueue(key, since, drift=asked)
         if before is None or before[1] != now[1]:
             await self._wake_related(key)
 
     async def _wake_related(self, key: Key) -> None:
         """Shares follow the images of their namespace; images that go wait for their shares."""
-        since = time.monotonic() - FRESH
+        since = time.monotonic() - self._fresh
         for other in self.store.known():
             if other.namespace != key.namespace or other == key:
                 continue
@@ -122,7 +130,9 @@ class Controller:
                 if isinstance(found, GoldenImage) and found.metadata.deleting:
                     await self._enqueue(other, since)
 
-    async def _enqueue(self, key: Key, since: float) -> None:
+    async def _enqueue(self, key: Key, since: float, *, drift: bool = False) -> None:
+        if drift:
+            self._asked[key] = since
         await self._queue(key).add(key, since)
 
     def _queue(self, key: Key) -> WorkQueue[Key]:
@@ -164,7 +174,7 @@ class Controller:
             await self._listed()  # also finds what a broken watch has missed
             since = time.monotonic()
             for key in self.store.known():
-                await self._enqueue(key, since)
+                await self._enqueue(key, since, drift=True)
 
     async def _work(self, queue: WorkQueue[Key]) -> None:
         loop = asyncio.get_running_loop()
@@ -178,7 +188,7 @@ class Controller:
                     queue.forgive(key)
                 else:
                     pause = self._pause(queue, key, again)
-                    await queue.add_later(key, pause, time.monotonic() + pause - FRESH)
+                    await queue.add_later(key, pause, time.monotonic() + pause - self._fresh)
             except Exception:
                 log.exception("reconcile failed", resource=str(key))
                 metrics.RECONCILES.labels(key.kind, "error").inc()
@@ -237,7 +247,8 @@ class Controller:
             outcome = self._engine.reconcile_image(found, inventory, since)
         else:
             save = partial(self._save, key)
-            outcome = self._engine.reconcile_share(found, inventory, since, save)
+            access = max(self._asked.get(key, since - ACCESS_AGE), since - ACCESS_AGE)
+            outcome = self._engine.reconcile_share(found, inventory, since, save, access)
         self._count(key, outcome)
         if outcome.release:
             self._post(key, body, outcome.events)

@@ -87,4 +87,4 @@ class WorkQueue(Generic[K]):
             due, _, key, since = heapq.heappop(self._later)
             if self._due.get(key) == due:  # else overtaken by an earlier look
                 del self._due[key]
-                self._ready.setdefault(key, max(since, now))
+                self._ready.setdefault(key, since)

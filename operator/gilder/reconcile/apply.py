@@ -81,12 +81,12 @@ class Applier:
             return Result(action, Problem("Stopping", "the operator stops", False, action.region))
         try:
             made = self._call(action)
-            return Result(action, made=made)
         except errors.AWS_ERRORS as error:
-            return Result(action, errors.problem(error, action.describe(), action.region))
-        finally:
-            # Also after a failure: the call may have taken effect.
+            # The call may have taken effect all the same.
             self._views.touched(action)
+            return Result(action, errors.problem(error, action.describe(), action.region))
+        self._views.touched(action, done=True)
+        return Result(action, made=made)
 
     def _call(self, action: AnyAction) -> str:
         ec2 = self._sessions.ec2(action.region)

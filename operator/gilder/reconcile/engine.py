@@ -8,6 +8,7 @@ from gilder.aws import errors, images
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
 from gilder.core import needs
+from gilder.core.actions import CopyImage, CreateImage
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
 from gilder.core.report_image import is_drift as image_drifted
@@ -142,16 +143,24 @@ class Engine:
     # ImageShare
 
     def reconcile_share(
-        self, share: ImageShare, inventory: Inventory, since: float, save: Save
+        self,
+        share: ImageShare,
+        inventory: Inventory,
+        since: float,
+        save: Save,
+        access_since: float | None = None,
     ) -> Outcome[ImageShareStatus]:
-        """One pass over an ImageShare. `save` writes a status before anything is given."""
+        """One pass over an ImageShare. `save` writes a status before anything is given.
+
+        `access_since` is the `since` of launch permissions, grants and key policies.
+        """
         if share.metadata.abandoned:
             return Outcome(share.status, release=True)
         mine = inventory.share(share)
         if mine.leaving and mine.passive:
             # Deleting what is suspended or only observed lets go of it as it is.
             return Outcome(share.status, release=True)
-        seen, plan = self.plan_share(share, inventory, since)
+        seen, plan = self.plan_share(share, inventory, since, access_since=access_since)
         results: tuple[Result, ...] = ()
         if share.spec.management_policy == "Full":
             before = None if mine.leaving else claims(share, mine, plan)
@@ -176,6 +185,7 @@ class Engine:
         inventory: Inventory,
         since: float,
         overlay: Callable[[Observed], Observed] | None = None,
+        access_since: float | None = None,
     ) -> tuple[Observed, SharePlan]:
         """Observe and plan, without changing anything.
 
@@ -188,7 +198,8 @@ class Engine:
         if lack is not None:
             return seen, SharePlan(_stopped(lack).plan)
         seen = overlay(seen) if overlay else seen
-        seen = self.views.access(seen, self._access(mine, inventory, seen), since)
+        access = self._access(mine, inventory, seen)
+        seen = self.views.access(seen, access, since if access_since is None else access_since)
         return seen, plan_share(
             mine, others, inventory.gilded, inventory.regions, seen, self.cluster
         )
@@ -223,8 +234,11 @@ class Engine:
 
     def _again(self, wish: float | None, results: tuple[Result, ...]) -> float | None:
         """After a change look at once; while EC2 works on something, poll."""
-        if any(r.done for r in results):
+        done = [r.action for r in results if r.done]
+        if any(not isinstance(a, CopyImage | CreateImage) for a in done):
             return 0.0
+        if done:
+            return self._poll
         return None if wish is None else max(0.5, min(wish, self._poll) if wish < 60 else wish)
 
 

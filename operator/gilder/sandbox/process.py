@@ -33,6 +33,10 @@ class OperatorProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
     def kill(self) -> None:
         """As a node failure would: at once, with nothing cleaned up."""
         if self._process is not None:

@@ -98,7 +98,9 @@ class _PlainResult(ActionResult):
         return written["status_code"], written["headers"], written["body"]
 
 
-def _ec2_method(handler: Handler) -> Callable[[Any], ActionResult]:
+def plain_method(handler: Handler) -> Callable[[Any], ActionResult]:
+    """A method for a moto response class that parses its parameters by botocore's model."""
+
     def method(self: Any) -> ActionResult:
         with LOCK:
             result = handler(call_of(self, self.params))
@@ -126,7 +128,7 @@ def json_errors() -> Iterator[None]:
 
 def install() -> None:
     for name, handler in _EC2.items():
-        setattr(EC2Response, name, _ec2_method(handler))
+        setattr(EC2Response, name, plain_method(handler))
     for name, handler in _KMS.items():
         setattr(KmsResponse, name, _kms_method(handler))
     # moto inspects all methods of the response class on every call, and EC2's has hundreds.
