@@ -35,15 +35,18 @@ def test_old_news_is_refused_and_a_new_object_of_the_name_is_not() -> None:
     assert store.body(IMAGE) is remade
 
 
-def test_the_inventory_is_made_anew_only_after_a_change() -> None:
+def test_scopes_follow_what_is_put_and_dropped() -> None:
     store = Store("test")
     store.put(body(IMAGE, "1", GOOD))
-    first = store.inventory()
-    assert store.inventory() is first
-    assert isinstance(first.images["images/base"], GoldenImage)
+    assert store.image_scope(IMAGE).want.key == "images/base"
+    assert isinstance(store.parsed(IMAGE), GoldenImage)
+    store.put(body(SHARE, "2", {"imageRef": {"name": "base"}, "accounts": ["222222222222"]}))
+    assert store.shares_of(IMAGE) == [SHARE]
+    assert store.image_scope(IMAGE).sharers == ("images/team",)
+    assert [g.key for g in store.share_scope(SHARE).goldens] == ["images/base"]
     store.drop(IMAGE)
-    assert store.inventory() is not first
-    assert store.inventory().images == {}
+    assert store.share_scope(SHARE).goldens == ()
+    assert store.shares_of(IMAGE) == []
 
 
 def test_a_share_that_no_model_reads_keeps_what_its_status_claims() -> None:
@@ -52,7 +55,7 @@ def test_a_share_that_no_model_reads_keeps_what_its_status_claims() -> None:
     store = Store("test")
     store.put(body(SHARE, "1", {"imageRef": {"name": "a", "nonsense": 1}}, status=status))
     assert isinstance(store.parsed(SHARE), SpecError)
-    (held,) = store.inventory().unreadable
+    held = store.share_scope(SHARE).mine
     assert held.principals.accounts == {"222222222222"}
     assert "nonsense" in held.unreadable
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from gilder.aws import errors, images, keys, resources
+from gilder.aws.images import Raw
 from gilder.aws.sessions import Sessions
 from gilder.core.actions import (
     AFTER_APPLY,
@@ -25,7 +26,7 @@ from gilder.core.actions import (
 from gilder.core.needs import AccessNeeds, RegionNeeds
 from gilder.core.observed import (
     Grant,
-    Image,
+    ImageIndex,
     Key,
     Observed,
     Principals,
@@ -86,7 +87,8 @@ class _Region:
         self.name = name
         self.lock = threading.Lock()
         self.extras: frozenset[str] = frozenset()
-        self.images: dict[str, Image] = {}
+        # Replaced, never changed, since views that were handed out look at them too.
+        self.images: ImageIndex = ImageIndex()
         self.snapshots: dict[str, Snapshot] = {}
         self.problem: Problem | None = None
         self.read_at = NEVER
@@ -115,15 +117,18 @@ class Views:
         """The clock that `since` is measured with."""
         return self._clock()
 
-    def images(self, needs: Mapping[str, RegionNeeds], since: float) -> Observed:
+    def images(
+        self, needs: Mapping[str, RegionNeeds], since: float, *, whole: bool = False
+    ) -> Observed:
         """AMIs, snapshots, named keys and parameters of these Regions, not older than `since`.
 
+        `whole`: nothing else will be needed, so that what was needed before is not read again.
         A Region that cannot be read has a `problem` and is otherwise empty. Raises what STS
         raises when the account cannot be told.
         """
         account = self.sessions.account()
         regions = sorted(needs)
-        views = self._pool.map(lambda r: self._view(r, needs[r], account, since), regions)
+        views = self._pool.map(lambda r: self._view(r, needs[r], account, since, whole), regions)
         return Observed(account, dict(zip(regions, views, strict=True)))
 
     def access(self, seen: Observed, needs: AccessNeeds, since: float) -> Observed:
@@ -206,11 +211,16 @@ class Views:
             )
         return None
 
-    def _view(self, name: str, needs: RegionNeeds, account: str, since: float) -> RegionView:
+    def _view(
+        self, name: str, needs: RegionNeeds, account: str, since: float, whole: bool
+    ) -> RegionView:
         region = self._region(name)
         with region.lock:
-            if region.read_at < since or not needs.images <= region.extras:
-                self._read_images(region, needs.images, account)
+            if region.read_at < since:
+                extras = needs.images if whole else region.extras | needs.images
+                self._read_images(region, extras, account)
+            elif more := needs.images - region.extras - region.images.keys():
+                self._read_more(region, more, account)
             if region.problem:
                 return RegionView(name, problem=region.problem)
             found = {k: self._key(region, k) for k in sorted(needs.keys)}
@@ -218,8 +228,8 @@ class Views:
             parameters = self._parameters(region, needs.parameters, since)
             return RegionView(
                 name,
-                images=dict(region.images),
-                snapshots=dict(region.snapshots),
+                images=region.images,
+                snapshots=region.snapshots,
                 keys=found,
                 parameters=parameters,
             )
@@ -227,7 +237,7 @@ class Views:
     def _read_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
         began = self.now()
         region.problem = self._region_problem(region.name)
-        region.images, region.snapshots = {}, {}
+        region.images, region.snapshots = ImageIndex(), {}
         if region.problem is None:
             try:
                 self._fetch_images(region, extras, account)
@@ -242,12 +252,30 @@ class Views:
         raws = {r["ImageId"]: r for r in images.owned(ec2, self.cluster)}
         if more := extras - raws.keys():
             raws |= {r["ImageId"]: r for r in images.by_ids(ec2, more)}
-        mine = [r for r in raws.values() if r.get("OwnerId") == account]
-        found = resources.snapshots(ec2, [s for r in mine for s in images.snapshot_ids(r)])
-        key_of = {s: key for s, (_, key) in found.items()}
-        region.images = {i: images.parse(r, region.name, key_of) for i, r in raws.items()}
-        region.snapshots = {s: snapshot for s, (snapshot, _) in found.items()}
+        self._take(region, raws, account)
         region.permissions.keep(raws)
+
+    def _read_more(self, region: _Region, ids: frozenset[str], account: str) -> None:
+        """Add AMIs to what was read; they are younger than the rest, which does no harm."""
+        if region.problem:
+            return
+        try:
+            found = images.by_ids(self.sessions.ec2(region.name), ids)
+            self._take(region, {r["ImageId"]: r for r in found}, account)
+        except errors.AWS_ERRORS as error:
+            region.problem = errors.problem(error, f"reading AMIs in {region.name}", region.name)
+            region.read_at = NEVER
+            return
+        region.extras |= ids
+
+    def _take(self, region: _Region, raws: Mapping[str, Raw], account: str) -> None:
+        mine = [r for r in raws.values() if r.get("OwnerId") == account]
+        ids = [s for r in mine for s in images.snapshot_ids(r)]
+        found = resources.snapshots(self.sessions.ec2(region.name), ids) if ids else {}
+        key_of = {s: key for s, (_, key) in found.items()}
+        parsed = {i: images.parse(r, region.name, key_of) for i, r in raws.items()}
+        region.images = ImageIndex({**region.images, **parsed})
+        region.snapshots = {**region.snapshots, **{s: snap for s, (snap, _) in found.items()}}
 
     def _key(self, region: _Region, written: str) -> Key | Problem:
         known = region.keys.get(written, self.now() - SLOW)

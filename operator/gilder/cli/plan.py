@@ -15,7 +15,6 @@ from gilder.core.actions import AnyAction
 from gilder.core.observed import Problem
 from gilder.core.plan import Plan
 from gilder.reconcile.engine import Engine
-from gilder.reconcile.inventory import Inventory
 from gilder.reconcile.preview import preview
 
 SAME, ERROR, DIFFERENT = 0, 1, 2
@@ -39,10 +38,9 @@ def print_plan(paths: Sequence[Path], output: str, cluster: str, region: str) ->
     except (ManifestError, SpecError) as error:
         print(f"gilder: {error}", file=sys.stderr)
         return ERROR
-    images = {o.metadata.key: o for o in objects if isinstance(o, GoldenImage)}
-    shares = {o.metadata.key: o for o in objects if isinstance(o, ImageShare)}
-    engine = Engine(Sessions(region), cluster)
-    plans = preview(engine, Inventory(cluster, images, shares))
+    images = [o for o in objects if isinstance(o, GoldenImage)]
+    shares = [o for o in objects if isinstance(o, ImageShare)]
+    plans = preview(Engine(Sessions(region), cluster), images, shares)
     entries = [Entry(kind, key, plan) for (kind, key), plan in plans.items()]
     if output == "json":
         print(json.dumps(_as_json(entries), indent=2))

@@ -106,6 +106,23 @@ class Image:
         return self.tags.get(TAG_IMAGE) == key and self.tags.get(TAG_CLUSTER) == cluster
 
 
+class ImageIndex(dict[str, Image]):
+    """AMIs by id that are also found by the GoldenImage their tag names. Never changed once made.
+
+    With a thousand GoldenImages in a Region, looking through all AMIs for each is what costs.
+    """
+
+    def tagged(self, key: str) -> tuple[Image, ...]:
+        """AMIs whose ownership tag names this GoldenImage."""
+        if not hasattr(self, "_tagged"):
+            found: dict[str, list[Image]] = {}
+            for image in self.values():
+                if owner := image.tags.get(TAG_IMAGE):
+                    found.setdefault(owner, []).append(image)
+            self._tagged = {k: tuple(v) for k, v in found.items()}
+        return self._tagged.get(key, ())
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """An EBS snapshot of ours."""
@@ -171,6 +188,13 @@ class RegionView:
     public_blocked: bool = False
     problem: Problem | None = None  # the Region could not be read; the rest is empty
 
+    def belonging(self, cluster: str, key: str, account: str) -> Iterable[Image]:
+        """AMIs of this account that carry the ownership tags of one GoldenImage."""
+        images = self.images
+        there = images.tagged(key) if isinstance(images, ImageIndex) else images.values()
+        # Tags are per account, and those of another one are not our word.
+        return (i for i in there if i.owner == account and i.belongs_to(cluster, key))
+
     def key(self, written: str) -> Key | None:
         found = self.keys.get(written)
         return found if isinstance(found, Key) else None
@@ -193,9 +217,7 @@ class Observed:
             yield from view.images.values()
 
     def owned(self, cluster: str, key: str) -> list[Image]:
-        """AMIs of one GoldenImage, oldest version first.
-
-        Only those of this account: tags are per account, and another one's are not our word.
-        """
-        found = [i for i in self.images() if i.owner == self.account and i.belongs_to(cluster, key)]
+        """AMIs of one GoldenImage, oldest version first."""
+        views = self.regions.values()
+        found = [i for v in views for i in v.belonging(cluster, key, self.account)]
         return sorted(found, key=lambda i: (i.version, i.region, i.created, i.id))

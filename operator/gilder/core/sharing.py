@@ -25,6 +25,9 @@ POLL = 15.0
 _GRANT = re.compile(r"([0-9]{12}):[0-9a-f]{12}")  # what follows the prefix in a grant's name
 
 Place = tuple[str, str]  # Region, AMI id
+# Region and key ARN -> account -> operations that shares of other AMIs need
+Claims = Mapping[tuple[str, str], Mapping[str, frozenset[str]]]
+NO_CLAIMS: Claims = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +235,10 @@ def _versions(
 ) -> list[Target]:
     there: dict[int, Image] = {}
     # Per version the last attempt (a copy under a changed key is one), and of that the oldest.
-    for image in sorted(view.images.values(), key=lambda i: (-i.attempt, i.created, i.id)):
-        mine = image.owner == account and image.belongs_to(cluster, golden.key)
+    mine = view.belonging(cluster, golden.key, account)
+    for image in sorted(mine, key=lambda i: (-i.attempt, i.created, i.id)):
         usable = image.available and 0 < image.version <= golden.latest
-        if mine and usable and image.role in ("home", "replica"):
+        if usable and image.role in ("home", "replica"):
             there.setdefault(image.version, image)
     newest_first = sorted(there, reverse=True)
     select = share.spec.versions.select
@@ -250,11 +253,13 @@ def plan_share(
     regions: Mapping[str, frozenset[str]],
     seen: Observed,
     cluster: str,
+    claims: Claims = NO_CLAIMS,
 ) -> SharePlan:
     """What makes launch permissions and grants match the union of all shares.
 
     Planned are the AMIs that this share selects or has marked as its own, and the keys of these.
-    `others` are all other shares, whatever AMIs they select.
+    `others` are all shares that select or claim any of these AMIs; shares of other AMIs under the
+    same keys may be given as `claims` instead.
     """
     draft = Draft()
     mine = resolve(share, goldens, seen, cluster, regions)
@@ -265,7 +270,7 @@ def plan_share(
         draft.wait(what)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
-    union = _Union.of(everyone, seen, share.key)
+    union = _Union.of(everyone, seen, share.key).with_claims(claims)
     wanted = {(t.region, t.image_id): t for t in mine.targets}
     # An AMI that left the selection keeps its permissions while the selection is not known.
     left = set(share.recorded) - set(wanted) if (mine.complete or share.leaving) else set()
@@ -383,6 +388,17 @@ class _Union:
             frozenset(held_accounts),
             claimed,
         )
+
+    def with_claims(self, claims: Claims) -> "_Union":
+        """Added are grants that shares of other AMIs need."""
+        if not claims:
+            return self
+        grants = {k: dict(v) for k, v in self.grants.items()}
+        for key, accounts in claims.items():
+            per_account = grants.setdefault(key, {})
+            for account, operations in accounts.items():
+                per_account[account] = per_account.get(account, frozenset()) | operations
+        return replace(self, grants=grants)
 
     def mine(self, share: Share, seen: Observed) -> dict[tuple[str, str], frozenset[str]]:
         """Region and key ARN to the accounts whose grants this share stands on."""

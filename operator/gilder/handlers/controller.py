@@ -68,8 +68,10 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         while not await self._listed():
             await asyncio.sleep(START_PAUSE)
+        since = time.monotonic()
+        await asyncio.to_thread(self._engine.prefetch, self.store.needs(), since)
         for key in self.store.known():
-            await self._enqueue(key, time.monotonic())
+            await self._enqueue(key, since, drift=True)
         workers = self.settings.workers
         self._tasks = [
             *(asyncio.create_task(self._work(self._images)) for _ in range(workers)),
@@ -100,11 +102,12 @@ class Controller:
 
     async def deleted(self, body: Body) -> None:
         key = key_of(body)
+        related = self._related(key)
         self.store.drop(key)
         self._seen.pop(key, None)
         self._asked.pop(key, None)
         metrics.forget(key.kind, key.namespace, key.name)
-        await self._wake_related(key)
+        await self._wake(related)
 
     async def _react(self, key: Key, body: Body) -> None:
         now = _trigger(body)
@@ -115,20 +118,18 @@ class Controller:
             since = time.monotonic() - (0.0 if asked else self._fresh)
             await self._enqueue(key, since, drift=asked)
         if before is None or before[1] != now[1]:
-            await self._wake_related(key)
+            await self._wake(self._related(key))
 
-    async def _wake_related(self, key: Key) -> None:
-        """Shares follow the images of their namespace; images that go wait for their shares."""
+    def _related(self, key: Key) -> list[Key]:
+        """Shares follow their images; images that are to go wait for their shares."""
+        if key.kind == "GoldenImage":
+            return self.store.shares_of(key)
+        return self.store.leaving_images(key.namespace)
+
+    async def _wake(self, related: list[Key]) -> None:
         since = time.monotonic() - self._fresh
-        for other in self.store.known():
-            if other.namespace != key.namespace or other == key:
-                continue
-            if key.kind == "GoldenImage" and other.kind == "ImageShare":
-                await self._enqueue(other, since)
-            elif key.kind == "ImageShare" and other.kind == "GoldenImage":
-                found = self.store.parsed(other)
-                if isinstance(found, GoldenImage) and found.metadata.deleting:
-                    await self._enqueue(other, since)
+        for other in related:
+            await self._enqueue(other, since)
 
     async def _enqueue(self, key: Key, since: float, *, drift: bool = False) -> None:
         if drift:
@@ -173,6 +174,7 @@ class Controller:
             metrics.SWEEPS.inc()
             await self._listed()  # also finds what a broken watch has missed
             since = time.monotonic()
+            await asyncio.to_thread(self._engine.prefetch, self.store.needs(), since)
             for key in self.store.known():
                 await self._enqueue(key, since, drift=True)
 
@@ -241,14 +243,15 @@ class Controller:
         if (meta.paused or found.spec.suspend) and not meta.deleting:
             self._suspended(key, body, found)
             return None
-        inventory = self.store.inventory()
         outcome: Outcome[Any]
         if isinstance(found, GoldenImage):
-            outcome = self._engine.reconcile_image(found, inventory, since)
+            outcome = self._engine.reconcile_image(found, self.store.image_scope(key), since)
         else:
             save = partial(self._save, key)
             access = max(self._asked.get(key, since - ACCESS_AGE), since - ACCESS_AGE)
-            outcome = self._engine.reconcile_share(found, inventory, since, save, access)
+            outcome = self._engine.reconcile_share(
+                found, self.store.share_scope(key), since, save, access
+            )
         self._count(key, outcome)
         if outcome.release:
             self._post(key, body, outcome.events)

@@ -1,4 +1,4 @@
-"""The custom resources as last seen, kept in memory and handed out as an Inventory."""
+"""The custom resources as last seen, kept in memory and handed out as scopes."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
 from gilder.api.imageshare import ImageRef, ImageShareSpec, ImageShareStatus
+from gilder.core.needs import RegionNeeds
 from gilder.core.sharing import Share, recorded
-from gilder.reconcile.inventory import Inventory
+from gilder.reconcile.inventory import ImageScope, Inventory, ShareScope
 
 Kind = Literal["GoldenImage", "ImageShare"]
 Body = Mapping[str, Any]
@@ -42,11 +43,10 @@ class Store:
     """Bodies by key. An older resourceVersion never replaces a newer one of the same object."""
 
     def __init__(self, cluster: str) -> None:
-        self._cluster = cluster
         self._lock = threading.Lock()
         self._bodies: dict[Key, Body] = {}
         self._parsed: dict[Key, GoldenImage | ImageShare | SpecError] = {}
-        self._inventory: Inventory | None = None
+        self._inventory = Inventory(cluster)
 
     def put(self, body: Body) -> bool:
         """Take in an object; False when what is known is as new."""
@@ -56,18 +56,33 @@ class Store:
             if known is not None and _older_or_same(body, known):
                 return False
             self._bodies[key] = body
-            try:
-                self._parsed[key] = parse_object(body)
-            except SpecError as error:
-                self._parsed[key] = error
-            self._inventory = None
+            self._parsed[key] = self._parse(key, body)
             return True
+
+    def _parse(self, key: Key, body: Body) -> GoldenImage | ImageShare | SpecError:
+        try:
+            found = parse_object(body)
+        except SpecError as error:
+            if key.kind == "ImageShare":
+                self._inventory.put_unreadable(_unreadable(key, body, str(error)))
+            else:
+                labels = body["metadata"].get("labels") or {}
+                self._inventory.put_unreadable_image(key.namespace, key.name, labels)
+            return error
+        if isinstance(found, GoldenImage):
+            self._inventory.put_image(found)
+        else:
+            self._inventory.put_share(found)
+        return found
 
     def drop(self, key: Key) -> None:
         with self._lock:
             self._bodies.pop(key, None)
             self._parsed.pop(key, None)
-            self._inventory = None
+            if key.kind == "GoldenImage":
+                self._inventory.drop_image(key.path)
+            else:
+                self._inventory.drop_share(key.path)
 
     def replace(self, bodies: Iterable[Body]) -> None:
         """Take in a full listing; what it lacks is gone."""
@@ -90,25 +105,37 @@ class Store:
         with self._lock:
             return self._parsed.get(key)
 
-    def inventory(self) -> Inventory:
-        """All objects as they are now; made once per change."""
+    def image_scope(self, key: Key) -> ImageScope:
         with self._lock:
-            if self._inventory is None:
-                self._inventory = self._build()
-            return self._inventory
+            return self._inventory.image_scope(key.path)
 
-    def _build(self) -> Inventory:
-        images: dict[str, GoldenImage] = {}
-        shares: dict[str, ImageShare] = {}
-        unreadable: list[Share] = []
-        for key, found in self._parsed.items():
-            if isinstance(found, GoldenImage):
-                images[key.path] = found
-            elif isinstance(found, ImageShare):
-                shares[key.path] = found
-            elif key.kind == "ImageShare":
-                unreadable.append(_unreadable(key, self._bodies[key], str(found)))
-        return Inventory(self._cluster, images, shares, unreadable)
+    def share_scope(self, key: Key) -> ShareScope:
+        with self._lock:
+            return self._inventory.share_scope(key.path)
+
+    def shares_of(self, key: Key) -> list[Key]:
+        """Shares that follow this GoldenImage."""
+        with self._lock:
+            return [_share_key(p) for p in sorted(self._inventory.shares_of(key.path))]
+
+    def needs(self) -> dict[str, RegionNeeds]:
+        with self._lock:
+            return self._inventory.needs()
+
+    def leaving_images(self, namespace: str) -> list[Key]:
+        """GoldenImages of a namespace that are being deleted."""
+        with self._lock:
+            found = self._inventory.images.values()
+            return [
+                Key("GoldenImage", namespace, i.metadata.name)
+                for i in found
+                if i.metadata.namespace == namespace and i.metadata.deleting
+            ]
+
+
+def _share_key(path: str) -> Key:
+    namespace, name = path.split("/", 1)
+    return Key("ImageShare", namespace, name)
 
 
 def _unreadable(key: Key, body: Body, why: str) -> Share:

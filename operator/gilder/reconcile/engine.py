@@ -1,6 +1,6 @@
 """The two reconciles, each one straight line: resolve, observe, plan, apply, report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus
@@ -9,6 +9,7 @@ from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
 from gilder.core import needs
 from gilder.core.actions import CopyImage, CreateImage
+from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
 from gilder.core.report_image import is_drift as image_drifted
@@ -16,10 +17,10 @@ from gilder.core.report_image import report_deletion, report_image
 from gilder.core.report_share import claims, report_share
 from gilder.core.report_share import is_drift as share_drifted
 from gilder.core.results import Result
-from gilder.core.sharing import Share, SharePlan, access_needs, plan_share, regions_of
+from gilder.core.sharing import SharePlan, access_needs, plan_share
 from gilder.core.versions import ImagePlan, Wanted, plan_deletion, plan_image
 from gilder.reconcile.apply import Applier
-from gilder.reconcile.inventory import Inventory
+from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.outcome import Outcome
 from gilder.reconcile.source import resolve
 
@@ -62,13 +63,13 @@ class Engine:
     # GoldenImage
 
     def reconcile_image(
-        self, image: GoldenImage, inventory: Inventory, since: float
+        self, image: GoldenImage, scope: ImageScope, since: float
     ) -> Outcome[GoldenImageStatus]:
         """One pass over a GoldenImage; raises nothing that AWS said."""
         if image.metadata.deleting:
-            return self._delete_image(image, inventory, since)
-        want = inventory.wanted(image)
-        seen, plan = self.plan_image(image, inventory, since)
+            return self._delete_image(image, scope, since)
+        want = scope.want
+        seen, plan = self.plan_image(image, want, since)
         results: tuple[Result, ...] = ()
         if image.spec.management_policy == "Full":
             results = self.applier.apply(plan.plan.actions)
@@ -83,12 +84,10 @@ class Engine:
         )
 
     def plan_image(
-        self, image: GoldenImage, inventory: Inventory, since: float
+        self, image: GoldenImage, want: Wanted, since: float
     ) -> tuple[Observed, ImagePlan]:
         """Observe and plan, without changing anything."""
-        want = inventory.wanted(image)
-        regions = frozenset(needs.of_image(want))
-        seen, lack = self._observe(inventory, regions, since)
+        seen, lack = self._observe(needs.of_image(want), since)
         lack = lack or _wrong_account(image, seen)
         if lack is not None:
             return seen, _stopped(lack)
@@ -96,12 +95,10 @@ class Engine:
         return seen, plan_image(want, source, seen, self._clock())
 
     def _delete_image(
-        self, image: GoldenImage, inventory: Inventory, since: float
+        self, image: GoldenImage, scope: ImageScope, since: float
     ) -> Outcome[GoldenImageStatus]:
-        want = inventory.wanted(image)
-        golden = next(g for g in inventory.gilded if g.key == image.metadata.key)
+        want, sharers = scope.want, scope.sharers
         empty = freeze(Draft())
-        sharers = inventory.sharers(golden)
         if image.metadata.abandoned:
             return Outcome(image.status, release=True)
         if sharers:
@@ -111,7 +108,7 @@ class Engine:
         observing = image.spec.management_policy == "Observe" or image.spec.suspend
         if image.spec.deletion_policy == "Retain" or observing or image.metadata.paused:
             return Outcome(image.status, release=True)
-        seen, lack = self._observe(inventory, frozenset(needs.of_image(want)), since)
+        seen, lack = self._observe(needs.of_image(want), since)
         lack = lack or _wrong_account(image, seen)
         plan = _stopped(lack).plan if lack else plan_deletion(want, seen, self._used(want, seen))
         results = self.applier.apply(plan.actions)
@@ -145,7 +142,7 @@ class Engine:
     def reconcile_share(
         self,
         share: ImageShare,
-        inventory: Inventory,
+        scope: ShareScope,
         since: float,
         save: Save,
         access_since: float | None = None,
@@ -156,11 +153,11 @@ class Engine:
         """
         if share.metadata.abandoned:
             return Outcome(share.status, release=True)
-        mine = inventory.share(share)
+        mine = scope.mine
         if mine.leaving and mine.passive:
             # Deleting what is suspended or only observed lets go of it as it is.
             return Outcome(share.status, release=True)
-        seen, plan = self.plan_share(share, inventory, since, access_since=access_since)
+        seen, plan = self.plan_share(scope, since, access_since=access_since)
         results: tuple[Result, ...] = ()
         if share.spec.management_policy == "Full":
             before = None if mine.leaving else claims(share, mine, plan)
@@ -181,8 +178,7 @@ class Engine:
 
     def plan_share(
         self,
-        share: ImageShare,
-        inventory: Inventory,
+        scope: ShareScope,
         since: float,
         overlay: Callable[[Observed], Observed] | None = None,
         access_since: float | None = None,
@@ -191,30 +187,23 @@ class Engine:
 
         `overlay` may add AMIs that are only planned, before it is read who has access.
         """
-        mine = inventory.share(share)
-        others = inventory.others(mine.key)
-        regions = self._regions(mine, others, inventory)
-        seen, lack = self._observe(inventory, regions, since)
+        needed = needs.of_share(scope.mine)
+        for regions in scope.regions.values():
+            for region in regions:
+                needed.setdefault(region, needs.NOTHING)
+        for other in scope.others:
+            needed = needs.merge((needed, needs.of_share(other)))
+        seen, lack = self._observe(needed, since)
         if lack is not None:
             return seen, SharePlan(_stopped(lack).plan)
         seen = overlay(seen) if overlay else seen
-        access = self._access(mine, inventory, seen)
+        access = self._access(scope, seen)
         seen = self.views.access(seen, access, since if access_since is None else access_since)
-        return seen, plan_share(
-            mine, others, inventory.gilded, inventory.regions, seen, self.cluster
-        )
+        return seen, plan_scope(scope, seen, self.cluster)
 
-    def _regions(self, mine: Share, others: list[Share], inventory: Inventory) -> frozenset[str]:
-        pairs = [(g, inventory.regions.get(g.key, frozenset())) for g in inventory.gilded]
-        found = regions_of(mine, pairs)
-        # Other shares are resolved too, and one that is not resolved holds back removals.
-        for other in others:
-            found |= regions_of(other, pairs)
-        return found
-
-    def _access(self, mine: Share, inventory: Inventory, seen: Observed) -> needs.AccessNeeds:
-        places, keys = access_needs(mine, inventory.gilded, inventory.regions, seen, self.cluster)
-        spec = mine.spec
+    def _access(self, scope: ShareScope, seen: Observed) -> needs.AccessNeeds:
+        places, keys = access_needs(scope.mine, scope.goldens, scope.regions, seen, self.cluster)
+        spec = scope.mine.spec
         return needs.AccessNeeds(
             places=places,
             keys=keys,
@@ -222,13 +211,17 @@ class Engine:
             public=frozenset(r for r, _ in places) if spec.public else frozenset(),
         )
 
+    def prefetch(self, inventory_needs: dict[str, RegionNeeds], since: float) -> None:
+        """Read what a whole sweep will look at in as few calls as it takes."""
+        self._observe(inventory_needs, since, whole=True)
+
     # Both
 
     def _observe(
-        self, inventory: Inventory, regions: frozenset[str], since: float
+        self, needed: Mapping[str, RegionNeeds], since: float, *, whole: bool = False
     ) -> tuple[Observed, Problem | None]:
         try:
-            return self.views.images(inventory.needs_of(regions), since), None
+            return self.views.images(needed, since, whole=whole), None
         except errors.AWS_ERRORS as error:
             return Observed("", {}), errors.problem(error, "asking which account this is")
 
@@ -240,6 +233,13 @@ class Engine:
         if done:
             return self._poll
         return None if wish is None else max(0.5, min(wish, self._poll) if wish < 60 else wish)
+
+
+def plan_scope(scope: ShareScope, seen: Observed, cluster: str) -> SharePlan:
+    """The plan of a share within its scope."""
+    return plan_share(
+        scope.mine, scope.others, scope.goldens, scope.regions, seen, cluster, scope.claims
+    )
 
 
 def _stopped(problem: Problem) -> ImagePlan:

@@ -1,40 +1,105 @@
-"""All custom resources at one moment, in the terms of the core."""
+"""All custom resources in the terms of the core, and who has to do with whom."""
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gilder.api import GoldenImage, ImageShare
 from gilder.core import needs
 from gilder.core.needs import RegionNeeds
-from gilder.core.sharing import Gilded, Share, recorded, selects
+from gilder.core.sharing import Claims, Gilded, Place, Share, recorded, selects
 from gilder.core.versions import Wanted, remember
+
+K = TypeVar("K")
+KeyPlace = tuple[str, str]  # Region, key ARN
+Operations = frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScope:
+    """What the reconcile of one GoldenImage looks at in Kubernetes."""
+
+    want: Wanted
+    sharers: tuple[str, ...] = ()  # shares that name it, or still claim one of its AMIs
+
+
+@dataclass(frozen=True, slots=True)
+class ShareScope:
+    """What the reconcile of one ImageShare looks at in Kubernetes."""
+
+    mine: Share
+    others: tuple[Share, ...] = ()  # that select or claim the same AMIs
+    goldens: tuple[Gilded, ...] = ()
+    regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    claims: Claims = field(default_factory=dict)  # of shares of other AMIs under the same keys
 
 
 class Inventory:
-    """An immutable set of GoldenImages and ImageShares, by `<namespace>/<name>`.
+    """GoldenImages and ImageShares by `<namespace>/<name>`, indexed by what relates them.
 
-    `unreadable` are shares whose spec no model accepts: they keep what their status claims.
+    Every question costs what it answers, not what there is. Not safe for use by several threads;
+    what it hands out is.
     """
 
-    def __init__(
-        self,
-        cluster: str,
-        images: Mapping[str, GoldenImage],
-        shares: Mapping[str, ImageShare],
-        unreadable: Sequence[Share] = (),
-    ) -> None:
+    def __init__(self, cluster: str) -> None:
         self.cluster = cluster
-        self.images = dict(images)
-        self.shares = dict(shares)
-        self.unreadable = tuple(unreadable)
+        self.images: dict[str, GoldenImage] = {}
+        self._wants: dict[str, Wanted] = {}
+        self._gilded: dict[str, Gilded] = {}
+        self._shares: dict[str, Share] = {}
+        self._by_name: dict[str, set[str]] = {}  # GoldenImage -> shares that name it
+        self._by_selector: dict[str, set[str]] = {}  # namespace -> shares with a selector
+        self._by_place: dict[Place, set[str]] = {}  # AMI -> shares that list or claim it
+        # Key -> account -> operations -> how many shares claim them; and what each share claims.
+        self._claimed: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
+        self._claims_of: dict[str, frozenset[tuple[KeyPlace, str]]] = {}
+        self._owner: dict[Place, str] = {}  # AMI -> GoldenImage
+        self._in_namespace: dict[str, set[str]] = {}  # namespace -> GoldenImages
 
-    def wanted(self, image: GoldenImage) -> Wanted:
+    # Changes
+
+    def put_image(self, image: GoldenImage) -> None:
         meta = image.metadata
-        return Wanted(self.cluster, meta.namespace, meta.name, image.spec, remember(image.status))
+        self.drop_image(meta.key)
+        self.images[meta.key] = image
+        self._wants[meta.key] = Wanted(
+            self.cluster, meta.namespace, meta.name, image.spec, remember(image.status)
+        )
+        self._gilded[meta.key] = Gilded(
+            key=meta.key,
+            namespace=meta.namespace,
+            name=meta.name,
+            labels=meta.labels,
+            latest=image.status.latest.version if image.status.latest else 0,
+            deleting=meta.deleting,
+        )
+        self._in_namespace.setdefault(meta.namespace, set()).add(meta.key)
+        for place in _places(image):
+            self._owner[place] = meta.key
 
-    def share(self, share: ImageShare) -> Share:
+    def put_unreadable_image(self, namespace: str, name: str, labels: Mapping[str, str]) -> None:
+        """A GoldenImage whose spec no model accepts: shares of it wait, and keep what they have."""
+        key = f"{namespace}/{name}"
+        self.drop_image(key)
+        self._gilded[key] = Gilded(key, namespace, name, labels)
+        self._in_namespace.setdefault(namespace, set()).add(key)
+
+    def drop_image(self, key: str) -> None:
+        golden = self._gilded.pop(key, None)
+        if golden is not None:
+            _discard(self._in_namespace, golden.namespace, key)
+        image = self.images.pop(key, None)
+        if image is None:
+            return
+        del self._wants[key]
+        for place in _places(image):
+            if self._owner.get(place) == key:
+                del self._owner[place]
+
+    def put_share(self, share: ImageShare) -> None:
         meta = share.metadata
-        return Share(
+        found = Share(
             key=meta.key,
             namespace=meta.namespace,
             spec=share.spec,
@@ -43,53 +108,162 @@ class Inventory:
             leaving=meta.deleting,
             paused=meta.paused,
         )
+        keys = {(i.region, i.image_id): i.kms_key_id for i in share.status.images if i.kms_key_id}
+        self._put(found, keys)
 
-    def others(self, key: str) -> list[Share]:
-        """Every share but one."""
-        known = [self.share(s) for k, s in self.shares.items() if k != key]
-        return [*known, *(s for s in self.unreadable if s.key != key)]
+    def put_unreadable(self, share: Share) -> None:
+        """A share whose spec no model accepts: it keeps what its status claims."""
+        self._put(share, {})
 
-    @cached_property
-    def gilded(self) -> tuple[Gilded, ...]:
-        return tuple(
-            Gilded(
-                key=key,
-                namespace=image.metadata.namespace,
-                name=image.metadata.name,
-                labels=image.metadata.labels,
-                latest=image.status.latest.version if image.status.latest else 0,
-                deleting=image.metadata.deleting,
-            )
-            for key, image in sorted(self.images.items())
+    def _put(self, share: Share, keys: Mapping[Place, str]) -> None:
+        self.drop_share(share.key)
+        self._shares[share.key] = share
+        ref = share.spec.image_ref
+        if ref.name is not None and not share.unreadable:
+            self._by_name.setdefault(f"{share.namespace}/{ref.name}", set()).add(share.key)
+        if ref.selector is not None:
+            self._by_selector.setdefault(share.namespace, set()).add(share.key)
+        for place in _share_places(share):
+            self._by_place.setdefault(place, set()).add(share.key)
+        if share.leaving or share.spec.kms.mode != "Grant":
+            return
+        claims = frozenset(
+            ((place[0], key), account)
+            for place, key in keys.items()
+            for account in (share.recorded[place] & share.principals).accounts
+        )
+        self._claims_of[share.key] = claims
+        for at, account in claims:
+            self._claimed.setdefault(at, {}).setdefault(account, Counter())[_operations(share)] += 1
+
+    def drop_share(self, key: str) -> None:
+        share = self._shares.pop(key, None)
+        if share is None:
+            return
+        ref = share.spec.image_ref
+        if ref.name is not None:
+            _discard(self._by_name, f"{share.namespace}/{ref.name}", key)
+        _discard(self._by_selector, share.namespace, key)
+        for place in _share_places(share):
+            _discard(self._by_place, place, key)
+        for at, account in self._claims_of.pop(key, ()):
+            counts = self._claimed[at][account]
+            counts[_operations(share)] -= 1
+            if not +counts:
+                del self._claimed[at][account]
+
+    # Questions
+
+    def image_scope(self, key: str) -> ImageScope:
+        """Raises KeyError for a GoldenImage that is not there."""
+        golden = self._gilded[key]
+        return ImageScope(self._wants[key], tuple(sorted(self._sharers(golden))))
+
+    def share_scope(self, key: str) -> ShareScope:
+        """Raises KeyError for a share that is not there."""
+        mine = self._shares[key]
+        places = set(_share_places(mine))
+        goldens = {g.key: g for g in self._selected(mine)}
+        for place in places:
+            if (owner := self._owner.get(place)) is not None:
+                goldens[owner] = self._gilded[owner]
+        keys: set[str] = set()
+        for golden in goldens.values():
+            keys |= self._selecting(golden)
+            for place in self._places_of(golden):
+                keys |= self._by_place.get(place, set())
+        for place in places:
+            keys |= self._by_place.get(place, set())
+        others = [self._shares[k] for k in sorted(keys - {key})]
+        for other in others:
+            # What another share names is known to exist, so that it counts as resolved.
+            name = other.spec.image_ref.name
+            found = self._gilded.get(f"{other.namespace}/{name}") if name is not None else None
+            if found is not None:
+                goldens.setdefault(found.key, found)
+        chosen = tuple(goldens[k] for k in sorted(goldens))
+        return ShareScope(
+            mine,
+            tuple(others),
+            chosen,
+            {g.key: self._regions_of(g) for g in chosen},
+            self._claims(keys | {key}),
         )
 
-    @cached_property
-    def regions(self) -> dict[str, frozenset[str]]:
-        """GoldenImage to the Regions its AMIs may be in."""
-        return {k: needs.regions_of(i.spec) for k, i in self.images.items()}
+    def shares_of(self, key: str) -> set[str]:
+        """Shares that must look again when this GoldenImage has changed."""
+        golden = self._gilded.get(key)
+        return set() if golden is None else self._selecting(golden) | self._sharers(golden)
 
-    @cached_property
     def needs(self) -> dict[str, RegionNeeds]:
         """What all resources together need of each Region, so that one read serves them all."""
-        of_images = (needs.of_image(self.wanted(i)) for i in self.images.values())
-        of_shares = (needs.of_share(self.share(s)) for s in self.shares.values())
-        return needs.merge((*of_images, *of_shares))
+        return needs.merge(
+            (
+                *(needs.of_image(w) for w in self._wants.values()),
+                *(needs.of_share(s) for s in self._shares.values()),
+            )
+        )
 
-    def needs_of(self, regions: Sequence[str] | frozenset[str]) -> dict[str, RegionNeeds]:
-        return {r: self.needs.get(r, needs.NOTHING) for r in regions}
-
-    def sharers(self, golden: Gilded) -> list[str]:
-        """Keys of the shares that name this GoldenImage, or still claim one of its AMIs."""
+    def _places_of(self, golden: Gilded) -> set[Place]:
         image = self.images.get(golden.key)
-        mine = {
-            (i.region, i.image_id)
-            for v in (image.status.versions if image else ())
-            for i in v.images
-        }
-        found = []
-        for key, share in self.shares.items():
-            claims = not mine.isdisjoint(recorded(share.status))
-            by_name = share.spec.image_ref.name is not None
-            if claims or (by_name and selects(self.share(share), golden)):
-                found.append(key)
-        return sorted(found)
+        return _places(image) if image is not None else set()
+
+    def _regions_of(self, golden: Gilded) -> frozenset[str]:
+        image = self.images.get(golden.key)
+        return needs.regions_of(image.spec) if image is not None else frozenset()
+
+    def _selected(self, share: Share) -> Iterable[Gilded]:
+        ref = share.spec.image_ref
+        if ref.name is not None:
+            found = self._gilded.get(f"{share.namespace}/{ref.name}")
+            return [found] if found is not None else []
+        if ref.selector is None:
+            return []
+        there = (self._gilded[k] for k in self._in_namespace.get(share.namespace, ()))
+        return [g for g in there if selects(share, g)]
+
+    def _selecting(self, golden: Gilded) -> set[str]:
+        by_label = (self._shares[k] for k in self._by_selector.get(golden.namespace, ()))
+        chosen = {s.key for s in by_label if selects(s, golden)}
+        return self._by_name.get(golden.key, set()) | chosen
+
+    def _sharers(self, golden: Gilded) -> set[str]:
+        found = set(self._by_name.get(golden.key, ()))
+        for place in self._places_of(golden):
+            claimers = self._by_place.get(place, ())
+            found |= {k for k in claimers if place in self._shares[k].recorded}
+        return found
+
+    def _claims(self, but: set[str]) -> Claims:
+        """What shares other than these need on each key."""
+        less: dict[tuple[KeyPlace, str], Counter[Operations]] = {}
+        for key in but:
+            for claim in self._claims_of.get(key, ()):
+                less.setdefault(claim, Counter())[_operations(self._shares[key])] += 1
+        found: dict[KeyPlace, dict[str, Operations]] = {}
+        for at, accounts in self._claimed.items():
+            for account, counts in accounts.items():
+                left = counts - less.get((at, account), Counter())
+                if left:
+                    found.setdefault(at, {})[account] = frozenset().union(*left)
+        return found
+
+
+def _places(image: GoldenImage) -> set[Place]:
+    return {(i.region, i.image_id) for v in image.status.versions for i in v.images}
+
+
+def _share_places(share: Share) -> set[Place]:
+    plain = {(i.region, i.id) for i in share.spec.image_ref.images}
+    return plain | set(share.recorded)
+
+
+def _operations(share: Share) -> Operations:
+    return frozenset(share.spec.kms.operations)
+
+
+def _discard(index: dict[K, set[str]], at: K, key: str) -> None:
+    if (keys := index.get(at)) is not None:
+        keys.discard(key)
+        if not keys:
+            del index[at]

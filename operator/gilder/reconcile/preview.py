@@ -1,69 +1,72 @@
 """Plans of many resources as if each had been applied in turn: shares of AMIs not made yet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from gilder.api import GoldenImage
+from gilder.api import GoldenImage, ImageShare
 from gilder.api.goldenimage import LatestVersion
 from gilder.core.observed import Grant, Observed, Principals, RegionView
 from gilder.core.plan import Plan
 from gilder.core.predict import predict
-from gilder.core.sharing import Place, plan_share
-from gilder.core.versions import ImagePlan, plan_image
-from gilder.reconcile.engine import Engine
+from gilder.core.sharing import Place
+from gilder.core.versions import ImagePlan, Wanted, plan_image
+from gilder.reconcile.engine import Engine, plan_scope
 from gilder.reconcile.inventory import Inventory
 
 ROUNDS = 6  # plans that follow from one another; capture, encrypt, copy, tag is the longest chain
 
 
-def preview(engine: Engine, inventory: Inventory) -> dict[tuple[str, str], Plan]:
+def preview(
+    engine: Engine, images: Iterable[GoldenImage], shares: Iterable[ImageShare]
+) -> dict[tuple[str, str], Plan]:
     """(kind, namespace/name) to the whole plan, images first. Nothing is changed.
 
     Steps that follow from earlier ones are in it, with placeholders for ids AWS will give.
     """
+    inventory = Inventory(engine.cluster)
+    for image in images:
+        inventory.put_image(image)
+    for share in shares:
+        inventory.put_share(share)
     since = engine.views.now()
+    engine.prefetch(inventory.needs(), since)
     plans: dict[tuple[str, str], Plan] = {}
-    images: dict[str, GoldenImage] = dict(inventory.images)
     world: dict[str, RegionView] = {}  # Regions as the plans so far would leave them
     for key, image in sorted(inventory.images.items()):
-        seen, now = engine.plan_image(image, inventory, since)
+        want = inventory.image_scope(key).want
+        seen, now = engine.plan_image(image, want, since)
         for region, view in seen.regions.items():
-            world.setdefault(region, view)
-        whole, version, after = _chain(
-            engine, inventory, image, now, Observed(seen.account, dict(world))
-        )
+            known = world.get(region, view)
+            world[region] = replace(
+                known,
+                keys={**view.keys, **known.keys},
+                parameters={**view.parameters, **known.parameters},
+            )
+        whole, version, after = _chain(engine, want, now, Observed(seen.account, dict(world)))
         world.update(after.regions)
         plans[("GoldenImage", key)] = whole
         if version:
             latest = LatestVersion(version=version, image_id="")
             status = image.status.model_copy(update={"latest": latest})
-            images[key] = image.model_copy(update={"status": status})
-    later = Inventory(inventory.cluster, images, inventory.shares, inventory.unreadable)
+            inventory.put_image(image.model_copy(update={"status": status}))
     given = _Given()
-    for key, share in sorted(inventory.shares.items()):
-        seen, found = engine.plan_share(share, later, since, lambda s: _overlay(s, world))
+    for share in sorted(shares, key=lambda s: s.metadata.key):
+        scope = inventory.share_scope(share.metadata.key)
+        seen, found = engine.plan_share(scope, since, lambda s: _overlay(s, world))
         if seen.account:
             seen = given.onto(seen)
-            found = plan_share(
-                later.share(share),
-                later.others(key),
-                later.gilded,
-                later.regions,
-                seen,
-                engine.cluster,
-            )
+            found = plan_scope(scope, seen, engine.cluster)
             given.learn(seen, predict(seen, found.plan.actions))
-        plans[("ImageShare", key)] = found.plan
+        plans[("ImageShare", share.metadata.key)] = found.plan
     return plans
 
 
 def _chain(
-    engine: Engine, inventory: Inventory, image: GoldenImage, first: ImagePlan, seen: Observed
+    engine: Engine, want: Wanted, first: ImagePlan, seen: Observed
 ) -> tuple[Plan, int, Observed]:
     """The plan of an image with all that follows from it: whole plan, version, world after."""
     if first.source is None:
         return first.plan, first.version, predict(seen, first.plan.actions)
-    want = inventory.wanted(image)
     whole, version = Plan(), 0
     for _ in range(ROUNDS):
         found = plan_image(want, first.source, seen, engine.now())
