@@ -118,7 +118,7 @@ def view(
     for one in images:
         for arn in one.kms_keys:
             found.setdefault(arn, key(arn))
-    read: dict[str, tuple[Grant, ...]] = {k: () for k in found}
+    read: dict[str, tuple[Grant, ...]] = dict.fromkeys(found, ())
     read.update({k: tuple(v) for k, v in (grants or {}).items()})
     return RegionView(
         region,

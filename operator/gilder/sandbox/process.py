@@ -14,7 +14,7 @@ class OperatorProcess:
 
     def __init__(self, log: Path, env: Mapping[str, str]) -> None:
         self.log = log
-        self._env = {**_clean(os.environ), **env}
+        self.env = {**_clean(os.environ), **env}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -22,7 +22,7 @@ class OperatorProcess:
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gilder", "run"],
-                env=self._env,
+                env=self.env,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
