@@ -1,0 +1,83 @@
+"""The operator killed at any time and started again makes nothing twice."""
+
+import threading
+from collections import Counter
+
+import pytest
+from systemworld import System, golden, share
+
+A, B = "222222222222", "333333333333"
+HOME, DR = "eu-west-1", "us-east-1"
+
+
+def documents() -> list[dict[str, object]]:
+    replicas = [{"region": DR, "kmsKeyId": "alias/golden"}]
+    encrypted = {"encryption": {"kmsKeyId": "alias/golden"}, "replicas": replicas}
+    captured = {"source": {"instance": {"tags": {"Name": "builder"}}}, **encrypted}
+    return [
+        golden("base", **encrypted),
+        golden("captured", **captured),
+        share("team", "base", accounts=[A, B]),
+    ]
+
+
+def nothing_twice(system: System) -> None:
+    for region in (HOME, DR):
+        slots = Counter(
+            tuple(
+                t["Value"]
+                for t in sorted(i["Tags"], key=lambda t: t["Key"])
+                if t["Key"].rsplit("/")[-1] in ("image", "version", "role")
+            )
+            for i in system.owned(region)
+        )
+        assert slots
+        assert set(slots.values()) == {1}, slots
+        names = Counter(g["Name"] for g in system.grants(region))
+        assert set(names.values()) == {1}, names
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", [1, 2, 3, 5, 7, 9])
+def test_killed_at_a_changing_call(system: System, call: int, after: bool) -> None:
+    """Killed right before, or right after, the nth changing call has taken effect."""
+    struck = threading.Event()
+    seen = 0
+
+    def strike(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == call:
+            system.world.operator.kill()
+            struck.set()
+
+    changing = "(CreateTags|CopyImage|CreateImage|CreateGrant|ModifyImageAttribute|Deregister.*)"
+    hook = system.aws.faults.after if after else system.aws.faults.before
+    handle = hook(changing, strike)
+    system.start()
+    system.apply(*documents())
+    assert struck.wait(20), system.world.operator.tail()
+    handle.remove()
+    system.start()
+    system.wait_ready("GoldenImage", "base", "captured")
+    system.wait_ready("ImageShare", "team")
+    nothing_twice(system)
+    # And once all is well, a restart changes nothing.
+    system.world.operator.kill()
+    system.aws.requests.reset()
+    system.start()
+    system.wait(lambda: system.aws.requests.total("ListGrants") >= 2, "a look at everything")
+    system.annotate("ImageShare", "team", **{"goldenimage.dev__reconcile-now": "after"})
+    system.wait(
+        lambda: system.get("ImageShare", "team")["status"].get("lastHandledReconcileAt") == "after",
+        "another pass",
+    )
+    assert system.changes() == {}
+
+
+def test_sigterm_ends_the_operator_in_order(system: System) -> None:
+    system.start()
+    system.apply(*documents())
+    system.wait_ready("GoldenImage", "base")
+    assert system.world.operator.stop(20) == 0
+    assert "Traceback" not in system.world.operator.log.read_text()
