@@ -159,12 +159,17 @@ def _summary(mine: Share, wanted: Sequence[TargetState]) -> str:
 def _images_verdict(plan: SharePlan, wanted: Sequence[TargetState]) -> Verdict:
     resolution = plan.resolution
     kind = ConditionType.IMAGES_RESOLVED
-    if resolution.complete:
+    if resolution.complete and not resolution.idle:
         return Verdict(kind, "True", "Resolved", f"{len(wanted)} AMIs are selected")
     if resolution.problems:
         first = resolution.problems[0]
         return Verdict(kind, "False", first.reason, report.told(resolution.problems))
-    return Verdict(kind, "False", "Waiting", "waiting for " + "; ".join(resolution.waiting))
+    return Verdict(
+        kind,
+        "False",
+        "Waiting",
+        "waiting for " + "; ".join((*resolution.waiting, *resolution.idle)),
+    )
 
 
 def _key_verdict(

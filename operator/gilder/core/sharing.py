@@ -107,6 +107,7 @@ class Resolution:
     targets: tuple[Target, ...] = ()
     problems: tuple[Problem, ...] = ()
     waiting: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()  # nothing is selected, and that is certain
 
     @property
     def complete(self) -> bool:
@@ -198,11 +199,13 @@ def resolve(
             )
         else:
             targets.append(Target(plain.region, plain.id, image))
+    idle: tuple[str, ...] = ()
     selected = [g for g in goldens if selects(share, g)]
     if spec.image_ref.name is not None and not selected:
         waiting.append(f"GoldenImage {share.namespace}/{spec.image_ref.name} to be created")
     if spec.image_ref.selector is not None and not selected:
-        waiting.append("a GoldenImage that spec.imageRef.selector selects")
+        # Known for certain, unlike a name that may appear: what was selected before is let go.
+        idle = ("a GoldenImage that spec.imageRef.selector selects",)
     for golden in selected:
         if not golden.latest:
             waiting.append(f"GoldenImage {golden.key} to have a version")
@@ -227,7 +230,7 @@ def resolve(
                 "replica of the image. Add it to spec.replicas of the GoldenImage or remove it",
             )
         )
-    return Resolution(tuple(targets), tuple(dict.fromkeys(problems)), tuple(waiting))
+    return Resolution(tuple(targets), tuple(dict.fromkeys(problems)), tuple(waiting), idle)
 
 
 def _versions(
@@ -266,7 +269,7 @@ def plan_share(
     resolved = {o.key: resolve(o, goldens, seen, cluster, regions) for o in others}
     for problem in mine.problems:
         draft.note(problem)
-    for what in mine.waiting:
+    for what in (*mine.waiting, *mine.idle):
         draft.wait(what)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]

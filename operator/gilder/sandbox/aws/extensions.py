@@ -9,9 +9,12 @@ from moto.organizations.models import organizations_backends
 
 from gilder.sandbox.aws import (
     accounts,
+    commands,
     copying,
+    findings,
     grants,
     images,
+    inspector,
     keys,
     launching,
     lifecycle,
@@ -21,26 +24,43 @@ from gilder.sandbox.aws import (
     references,
     registering,
     registry,
+    run_command,
     snapshots,
     tags,
 )
 from gilder.sandbox.aws.faults import Faults
+from gilder.sandbox.aws.imagebuilder import (
+    builds,
+    components,
+    configurations,
+    pipelines,
+    recipes,
+    workflows,
+)
+from gilder.sandbox.aws.imagebuilder import images as built_images
+from gilder.sandbox.aws.imagebuilder.store import STORES
 from gilder.sandbox.aws.model import Image
 from gilder.sandbox.aws.state import REGIONS
 
 # Importing these registers their handlers.
 HANDLERS = (
+    built_images,
+    components,
+    configurations,
     copying,
     grants,
     images,
     keys,
     lifecycle,
     permissions,
+    pipelines,
     public_access,
+    recipes,
     references,
     registering,
     snapshots,
     tags,
+    workflows,
 )
 _installed = False
 
@@ -50,8 +70,25 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    for module in (accounts, images, snapshots, keys, launching, parameters, registry):
+    for module in (
+        accounts,
+        images,
+        snapshots,
+        keys,
+        launching,
+        parameters,
+        run_command,
+        inspector,
+        registry,
+    ):
         module.install()
+
+
+def settle() -> None:
+    """Bring what the clock drives to the present; done before every request."""
+    with registry.LOCK:
+        builds.settle()
+        commands.COMMANDS.settle()
 
 
 def bind(faults: Faults) -> None:
@@ -68,6 +105,10 @@ def reset() -> None:
         instances.clear()
         organizations_backends.master_accounts.clear()
         REGIONS.clear()
+        STORES.clear()
+        builds.BUILDS.clear()
+        commands.COMMANDS.reset()
+        findings.FINDINGS.reset()
         accounts.reset_accounts()
 
 

@@ -11,6 +11,7 @@ from gilder.sandbox.aws.accounts import account_of
 from gilder.sandbox.aws.counting import CallKey, Requests
 from gilder.sandbox.aws.errors import error_body
 from gilder.sandbox.aws.faults import Answer, Faults
+from gilder.sandbox.aws.routes import action_of_route
 from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,11 @@ def identify(environ: dict[str, Any]) -> CallKey:
     match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     access_key, region, service = match.groups() if match else ("", "us-east-1", "unknown")
     target = environ.get("HTTP_X_AMZ_TARGET")
+    route = action_of_route(service, environ)
     if target:
         action = target.rsplit(".", 1)[-1]
+    elif route is not None:
+        action = route
     else:
         action = _action_of_form(environ)
     account = account_of(access_key) if access_key else DEFAULT_ACCOUNT

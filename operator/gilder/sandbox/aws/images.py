@@ -8,6 +8,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.faults import Faults
 from gilder.sandbox.aws.filters import apply_filters, truth
+from gilder.sandbox.aws.findings import scan_results
 from gilder.sandbox.aws.model import (
     Image,
     check_image_ids,
@@ -122,6 +123,7 @@ def shown(image: Image, call: Call) -> dict[str, Any]:
         "DeprecationTime": _time(image.deprecate_at),
         "LastLaunchedTime": _time(image.last_launched),
         "Tags": tag_list(call.backend, image.id) or None,
+        "ScanResults": scan_results(image),
         "ProductCodes": [
             {"ProductCodeId": code, "ProductCodeType": "marketplace"}
             for code in image.product_codes

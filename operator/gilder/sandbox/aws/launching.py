@@ -1,9 +1,12 @@
 """RunInstances: launch permissions, key access, volumes as the AMI maps them."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.models.instances import Instance, StateReason
 from moto.ec2.responses import EC2Response
 
@@ -20,6 +23,7 @@ from gilder.sandbox.aws.model import (
 from gilder.sandbox.aws.parameters import resolve
 from gilder.sandbox.aws.registry import LOCK, Call, call_of
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
+from gilder.sandbox.aws.state import region_state
 
 # https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
 LAUNCH_OPERATIONS = (
@@ -124,6 +128,61 @@ def _attach(instance: Any, device: Device) -> None:
     backend.attach_volume(volume.id, instance.id, device.name, device.delete_on_termination)
 
 
+def _remember(mappings: Iterable[Mapping[str, Any]]) -> None:
+    _overrides.clear()
+    for mapping in mappings:
+        _overrides[mapping.get("DeviceName") or ""] = mapping
+
+
+def _launched(call: Call, image: Image, instances: Iterable[Any]) -> None:
+    """What follows a launch: times by the sandbox's clock, and the end of what has no key."""
+    image.last_launched = CLOCK.now()
+    refused = SETTINGS.check_key_at_launch and _key_refused(call, image)
+    for instance in instances:
+        instance.launch_time = CLOCK.now()
+        if refused:
+            _fail(instance)
+
+
+def launch(call: Call, image: Image, mappings: Iterable[Mapping[str, Any]], **options: Any) -> Any:
+    """One instance that another service of AWS runs; `options` are those of moto's backend."""
+    _remember(mappings)
+    try:
+        reservation = call.backend.run_instances(
+            image.id, 1, options.pop("user_data", None), [], region_name=call.region, **options
+        )
+    finally:
+        _overrides.clear()
+    _launched(call, image, reservation.instances)
+    return reservation.instances[0]
+
+
+def _digest(params: Mapping[str, Any]) -> str:
+    text = json.dumps(
+        {k: v for k, v in params.items() if k not in ("ClientToken", "DryRun")},
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _earlier(call: Call, digest: str) -> Any | None:
+    """The reservation that this client token already made.
+
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+    """
+    known = region_state(call.account, call.region).launches.get(call.get("ClientToken", ""))
+    if known is None:
+        return None
+    if known[0] != digest:
+        raise AwsError(
+            "IdempotentParameterMismatch",
+            "Arguments on this idempotent request are inconsistent with arguments used in "
+            "previous request(s).",
+        )
+    return call.backend.reservations.get(known[1])
+
+
 def install() -> None:
     response: Any = EC2Response
     instance_class: Any = Instance
@@ -132,20 +191,23 @@ def install() -> None:
     def run_instances(self: Any) -> Any:
         with LOCK:
             call = call_of(self, self.params)
+            digest = _digest(self.params)
+            earlier = _earlier(call, digest)
+            if earlier is not None:
+                call.dry_run()
+                return ActionResult(earlier)
             image = _image_of(call)
             self.params["ImageId"] = image.id
-            _overrides.clear()
-            for mapping in self.params.pop("BlockDeviceMappings", None) or []:
-                _overrides[mapping.get("DeviceName") or ""] = mapping
+            _remember(self.params.pop("BlockDeviceMappings", None) or [])
             try:
                 result = run(self)
             finally:
                 _overrides.clear()
-            image.last_launched = CLOCK.now()
-            refused = SETTINGS.check_key_at_launch and _key_refused(call, image)
-            for instance in result.result.instances:
-                if refused:
-                    _fail(instance)
+            _launched(call, image, result.result.instances)
+            token = call.get("ClientToken")
+            if token is not None:
+                known = region_state(call.account, call.region).launches
+                known[token] = (digest, result.result.id)
             return result
 
     def setup_defaults(self: Any) -> None:

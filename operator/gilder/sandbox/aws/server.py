@@ -14,9 +14,13 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from gilder.sandbox.aws import extensions
 from gilder.sandbox.aws.accounts import choose_account_ids
+from gilder.sandbox.aws.commands import COMMANDS, Commands
 from gilder.sandbox.aws.counting import Requests
 from gilder.sandbox.aws.faults import Faults
+from gilder.sandbox.aws.findings import FINDINGS, Findings
 from gilder.sandbox.aws.gateway import Gateway
+from gilder.sandbox.aws.imagebuilder import service as imagebuilder
+from gilder.sandbox.aws.imagebuilder.builds import BUILDS, Builds
 from gilder.sandbox.aws.images import own_image
 from gilder.sandbox.aws.model import Image
 from gilder.sandbox.aws.settings import (
@@ -44,16 +48,29 @@ class _Handler(MotoRequestHandler):
         self.close_connection = True
 
 
+_IMAGE_BUILDER: Any = "imagebuilder"
+
+
+def _create_app(service: Any) -> Any:
+    """The application of a service: moto's, or the one that moto lacks."""
+    return imagebuilder.create_app() if service == _IMAGE_BUILDER else create_backend_app(service)
+
+
 class _Dispatcher(DomainDispatcherApplication):
     """Remembers which backend serves a host; moto looks through its folders on every call."""
 
     def __init__(self) -> None:
-        super().__init__(create_backend_app)
+        super().__init__(_create_app)
         self._backends: dict[str | None, Any] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        extensions.settle()
+        return super().__call__(environ, start_response)
 
     def get_backend_for_host(self, host: str | None) -> Any:
         if host not in self._backends:
-            self._backends[host] = super().get_backend_for_host(host)
+            own = host is not None and host.startswith("imagebuilder.")
+            self._backends[host] = _IMAGE_BUILDER if own else super().get_backend_for_host(host)
         return self._backends[host]
 
 
@@ -74,6 +91,10 @@ class SandboxAws:
         self.faults = faults
         self.clock: Clock = CLOCK
         self.settings: Settings = SETTINGS
+        # How Image Builder's builds, Run Command's commands and Inspector's scans turn out.
+        self.builds: Builds = BUILDS
+        self.commands: Commands = COMMANDS
+        self.findings: Findings = FINDINGS
 
     def client_env(
         self, account: str = DEFAULT_ACCOUNT, region: str = "eu-west-1"

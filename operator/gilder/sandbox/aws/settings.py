@@ -55,6 +55,16 @@ class Settings:
     check_key_at_launch: bool = True
     # Whether CopyImage from another account needs createVolumePermission on the snapshots.
     check_snapshot_permission: bool = True
+    # Seconds from the start of an Image Builder build to its end, split evenly among its states.
+    build_seconds: float = 0.0
+    # Whether infrastructure configurations need an instance profile that exists.
+    check_instance_profile: bool = True
+    # Seconds from a launch until Systems Manager sees the instance.
+    ssm_online_seconds: float = 0.0
+    # Seconds that a Run Command invocation takes.
+    command_seconds: float = 0.0
+    # Seconds from SendCommand until GetCommandInvocation knows the invocation.
+    invocation_lag: float = 0.0
 
     def update(self, **values: object) -> None:
         known = {f.name for f in fields(self)}

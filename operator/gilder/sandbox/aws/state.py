@@ -10,6 +10,8 @@ class RegionState:
 
     # CopyImage: ClientToken -> (digest of the parameters, AMI id)
     tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # RunInstances: ClientToken -> (digest of the parameters, reservation id)
+    launches: dict[str, tuple[str, str]] = field(default_factory=dict)
     deregistered: set[str] = field(default_factory=set)
     # None: the setting `image_block_public_access`
     block_public_access: str | None = None

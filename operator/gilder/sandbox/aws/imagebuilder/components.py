@@ -58,7 +58,9 @@ def find(call: Call, wanted: Reference) -> Resource | None:
     if wanted.region != call.region or wanted.owner not in (call.account, "aws"):
         return None
     own = wanted.owner == call.account
-    found: Resource | None = best(store(call).of(COMPONENT) if own else _managed(call.region), wanted)
+    found: Resource | None = best(
+        store(call).of(COMPONENT) if own else _managed(call.region), wanted
+    )
     return found
 
 
@@ -97,9 +99,7 @@ def create_component(call: Call) -> Mapping[str, Any]:
         for k in ("description", "platform", "supportedOsVersions", "data", "kmsKeyId")
         if call.params.get(k) is not None
     }
-    builds = [
-        r for r in store(call).of(COMPONENT) if r.slug == slug and r.version == numbers
-    ]
+    builds = [r for r in store(call).of(COMPONENT) if r.slug == slug and r.version == numbers]
     if builds and all(builds[-1].shown.get(k) == v for k, v in content.items()):
         raise names.exists(COMPONENT, builds[-1].arn)
     dry_run(call)
@@ -193,9 +193,7 @@ def list_component_build_versions(call: Call) -> Mapping[str, Any]:
         found = [r for r in found if r.arn.rsplit("/", 1)[0] == text]
     chosen, rest = paged(call, "ListComponentBuildVersions", found, lambda r: r.arn)
     keys = {*_VERSION_KEYS, "arn", "state", "owner", "changeDescription", "dateCreated"}
-    listed = [
-        {**{k: v for k, v in r.shown.items() if k in keys}, "tags": r.tags} for r in chosen
-    ]
+    listed = [{**{k: v for k, v in r.shown.items() if k in keys}, "tags": r.tags} for r in chosen]
     return {"componentSummaryList": listed, **rest}
 
 

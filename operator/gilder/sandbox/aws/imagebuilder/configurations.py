@@ -156,9 +156,7 @@ def list_infrastructure_configurations(call: Call) -> Mapping[str, Any]:
         "arn", "name", "description", "dateCreated", "dateUpdated", "resourceTags",
         "instanceTypes", "instanceProfileName", "placement",
     )  # fmt: skip
-    listed = [
-        {**{k: v for k, v in r.shown.items() if k in keys}, "tags": r.tags} for r in chosen
-    ]
+    listed = [{**{k: v for k, v in r.shown.items() if k in keys}, "tags": r.tags} for r in chosen]
     return {"infrastructureConfigurationSummaryList": listed, **rest}
 
 

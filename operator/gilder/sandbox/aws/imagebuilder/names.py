@@ -108,9 +108,7 @@ def next_version(pattern: str, present: list[Version]) -> Version:
 
 
 def version_matches(pattern: str, version: Version) -> bool:
-    return all(
-        p in ("x", str(node)) for p, node in zip(pattern.split("."), version, strict=True)
-    )
+    return all(p in ("x", str(node)) for p, node in zip(pattern.split("."), version, strict=True))
 
 
 def dotted(version: Version) -> str:

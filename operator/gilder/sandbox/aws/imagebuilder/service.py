@@ -100,7 +100,7 @@ def filtered(call: Call, items: Sequence[T], known: Mapping[str, Getter[T]]) -> 
 
 def only_own(call: Call) -> bool:
     """Whether a list with an `owner` asks for the caller's own resources."""
-    return call.get("owner", "Self") == "Self"
+    return bool(call.get("owner", "Self") == "Self")
 
 
 def create_app() -> Any:
