@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +31,8 @@ class Kube:
         except config.ConfigException:
             config.load_kube_config()  # type: ignore[no-untyped-call]
         # Plain dicts go in and come out, where the generated signatures know only models.
-        self._objects: Any = client.CustomObjectsApi()
-        self._core: Any = client.CoreV1Api()
+        self._api: Any = client.ApiClient()
+        self._objects: Any = client.CustomObjectsApi(self._api)
 
     def list(self, kind: Kind, namespaces: tuple[str, ...]) -> list[Body]:
         """All objects of a kind, in these namespaces or in all of them."""
@@ -110,20 +111,20 @@ class Kube:
         meta = body["metadata"]
         text = f"{meta.get('uid')}|{event.type}|{event.reason}|{event.message}"
         name = f"{key.name[:200]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        path = f"/api/v1/namespaces/{key.namespace}/events"
         try:
-            known = self._core.read_namespaced_event(name, key.namespace, _request_timeout=TIMEOUT)
+            known = self._request("GET", f"{path}/{name}")
         except ApiException as error:
             if error.status != 404:
                 raise
             known = None
         if known is not None:
-            change = {"count": (known.count or 1) + 1, "lastTimestamp": now}
-            self._core.patch_namespaced_event(
-                name, key.namespace, change, _content_type=MERGE, _request_timeout=TIMEOUT
-            )
+            change = {"count": (known.get("count") or 1) + 1, "lastTimestamp": now}
+            self._request("PATCH", f"{path}/{name}", change)
             return
-        self._core.create_namespaced_event(
-            key.namespace,
+        self._request(
+            "POST",
+            path,
             {
                 "apiVersion": "v1",
                 "kind": "Event",
@@ -146,8 +147,20 @@ class Kube:
                 "lastTimestamp": now,
                 "count": 1,
             },
-            _request_timeout=TIMEOUT,
         )
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """A call without the generated models, which cost 70 MiB and two seconds to import."""
+        headers = {"Accept": "application/json"}
+        headers["Content-Type"] = MERGE if method == "PATCH" else "application/json"
+        request = self._api.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        answer = self._api.call_api(*request, _request_timeout=TIMEOUT)
+        data = answer.read()
+        if not 200 <= answer.status < 300:
+            raise ApiException(status=answer.status, reason=answer.reason)
+        return json.loads(data)
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
