@@ -31,6 +31,26 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[
         float, Field(gt=0, description="Seconds between looks at AMIs that are being made.")
     ] = 15.0
+    api_rate: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Factor on the operator's own limits of AWS requests per second; 1 leaves "
+            "others about half of what AWS grants an account; 0: no limits.",
+        ),
+    ] = 1.0
+    lease: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9-]+/[a-z0-9.-]+)?$",
+            description="Lease `<namespace>/<name>` for leader election between replicas; empty: "
+            "none, for a single replica.",
+        ),
+    ] = ""
+    lease_seconds: Annotated[
+        float,
+        Field(ge=3, description="Seconds after which a leader that is gone is replaced."),
+    ] = 30.0
     workers: Annotated[int, Field(ge=1, le=64, description="Reconciles at once.")] = 8
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of /metrics; 0: none.")

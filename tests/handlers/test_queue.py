@@ -74,3 +74,18 @@ def test_closing_ends_every_taker() -> None:
         assert await asyncio.gather(*takers) == [None, None, None]
 
     asyncio.run(run())
+
+
+def test_groups_take_turns() -> None:
+    async def run() -> None:
+        queue: WorkQueue[str] = WorkQueue(lambda key: key[0])
+        for key in ("a1", "a2", "a3", "a4", "b1", "c1", "c2"):
+            await queue.add(key, 0.0)
+        taken = [await queue.take() for _ in range(7)]
+        assert [t[0] for t in taken if t] == ["a1", "b1", "c1", "a2", "c2", "a3", "a4"]
+        assert len(queue) == 7
+        for t in taken:
+            await queue.done(t[0] if t else "")
+        assert len(queue) == 0
+
+    asyncio.run(run())

@@ -8,6 +8,8 @@ import boto3
 from botocore.config import Config
 
 from gilder import __version__
+from gilder.aws.errors import THROTTLED
+from gilder.aws.limits import Limits
 from gilder.aws.permissions import needs
 
 if TYPE_CHECKING:
@@ -26,18 +28,26 @@ READ_TIMEOUT = 30  # seconds; DescribeImages over many AMIs is the slowest call
 class Sessions:
     """Clients of one AWS account, with the credentials of the environment."""
 
-    def __init__(self, region: str, on_call: Counter | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        on_call: Counter | None = None,
+        on_throttle: Counter | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.region = region
         self._on_call = on_call
+        self._on_throttle = on_throttle
+        self._limits = limits
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._session = boto3.Session(region_name=region)
         self._clients: dict[tuple[str, str], Any] = {}
         self._account: str | None = None
-        # Adaptive mode slows this client down when AWS throttles it:
-        # https://docs.aws.amazon.com/boto3/latest/guide/retries.html#adaptive-retry-mode
+        # Adaptive mode would slow down one client; the limits slow down all of a Region's together.
+        # https://docs.aws.amazon.com/boto3/latest/guide/retries.html
         self._config = Config(
-            retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             max_pool_connections=32,
@@ -71,14 +81,30 @@ class Sessions:
             client = self._clients.get((service, region))
             if client is None:
                 client = self._session.client(service, region_name=region, config=self._config)  # type: ignore[call-overload]
-                if self._on_call is not None:
-                    self._count(client, service, region, self._on_call)
+                self._hook(client, service, region)
                 self._clients[(service, region)] = client
         return client
 
-    @staticmethod
-    def _count(client: Any, service: str, region: str, on_call: Counter) -> None:
-        def sent(event_name: str, **_: Any) -> None:
-            on_call(service, event_name.rsplit(".", 1)[-1], region)
+    def _hook(self, client: Any, service: str, region: str) -> None:
+        """Count, limit and watch every HTTP request of a client, retries included."""
 
-        client.meta.events.register(f"before-send.{service}.*", sent)
+        def before(event_name: str, **_: Any) -> None:
+            action = event_name.rsplit(".", 1)[-1]
+            if self._limits is not None:
+                self._limits.before(service, action, region)
+            if self._on_call is not None:
+                self._on_call(service, action, region)
+
+        def after(event_name: str, response: Any = None, **_: Any) -> None:
+            code = ""
+            if response is not None and isinstance(response[1], dict):
+                code = str(response[1].get("Error", {}).get("Code", ""))
+            if code in THROTTLED:
+                action = event_name.rsplit(".", 1)[-1]
+                if self._limits is not None:
+                    self._limits.throttled(service, action, region)
+                if self._on_throttle is not None:
+                    self._on_throttle(service, action, region)
+
+        client.meta.events.register(f"before-send.{service}.*", before)
+        client.meta.events.register(f"needs-retry.{service}.*", after)

@@ -53,8 +53,8 @@ class Controller:
         self.store = Store(settings.cluster_name)
         self._kube = kube
         self._engine = engine
-        self._images: WorkQueue[Key] = WorkQueue()
-        self._shares: WorkQueue[Key] = WorkQueue()
+        self._images: WorkQueue[Key] = WorkQueue(lambda key: key.namespace)
+        self._shares: WorkQueue[Key] = WorkQueue(lambda key: key.namespace)
         self._threads = ThreadPoolExecutor(settings.workers + 1, thread_name_prefix="reconcile")
         self._tasks: list[asyncio.Task[None]] = []
         self._seen: dict[Key, tuple[Any, ...]] = {}

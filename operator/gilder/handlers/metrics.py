@@ -27,8 +27,16 @@ READY = Gauge(
 AWS_REQUESTS = Counter(
     "gilder_aws_requests_total", "HTTP requests to AWS.", ["service", "action", "region"]
 )
+AWS_THROTTLES = Counter(
+    "gilder_aws_throttles_total", "Requests that AWS throttled.", ["service", "action", "region"]
+)
+LEADING = Gauge("gilder_leading", "1 while this replica acts.")
 QUEUE = Gauge("gilder_queue_length", "Resources that wait for a reconcile or are in one.")
 SWEEPS = Counter("gilder_sweeps_total", "Sweeps that looked for drift.")
+
+
+def count_throttle(service: str, action: str, region: str) -> None:
+    AWS_THROTTLES.labels(service, action, region).inc()
 
 
 def count_call(service: str, action: str, region: str) -> None:

@@ -1,20 +1,29 @@
 """kopf's part: watching, login, start, stop and probes. Nothing else imports kopf."""
 
 import asyncio
+import os
+import signal
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 import kopf
+import structlog
 from aiohttp import web
 from prometheus_client import start_http_server
 
 from gilder.api.names import GROUP, VERSION
+from gilder.aws.limits import Limits
 from gilder.aws.sessions import Sessions
 from gilder.config import Settings
 from gilder.handlers import metrics
 from gilder.handlers.controller import Controller
 from gilder.handlers.kube import PLURALS, Kube
+from gilder.handlers.leader import Leader
 from gilder.reconcile.engine import Engine
+
+log = structlog.get_logger("gilder")
 
 STOP_SECONDS = 25.0  # of the pod's 30 seconds of grace
 
@@ -35,22 +44,42 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
         settings.watching.reconnect_backoff = 1.0
         settings.networking.error_backoffs = (1, 2, 4, 8, 16, 30)
         mine: Settings = running["settings"]
+        if mine.metrics_port:
+            start_http_server(mine.metrics_port, addr=mine.listen)
+        health = Health()
+        if mine.health_port:
+            running["probe"] = await _serve_health(mine, health)
         kube = await asyncio.to_thread(Kube)
+        if mine.lease:
+            identity = f"{os.uname().nodename}-{uuid4()}"
+            leader = Leader(kube, mine.lease, identity, duration=mine.lease_seconds)
+            health.ready = True  # a replica that stands by is as it should be
+            await _lead(leader)
+            running["leader"] = leader
         engine = Engine(
-            Sessions(mine.region, metrics.count_call), mine.cluster_name, poll=mine.poll_seconds
+            Sessions(
+                mine.region,
+                metrics.count_call,
+                metrics.count_throttle,
+                Limits(mine.api_rate),
+            ),
+            mine.cluster_name,
+            poll=mine.poll_seconds,
         )
+        if mine.lease:
+            running["leader"].keep(lambda: _lost(engine))
         controller = Controller(mine, kube, engine)
         await controller.start()
         running["controller"] = controller
-        if mine.metrics_port:
-            start_http_server(mine.metrics_port, addr=mine.listen)
-        if mine.health_port:
-            running["probe"] = await _serve_health(mine, controller)
+        health.ready = True
+        metrics.LEADING.set(1)
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
         if (controller := running.pop("controller", None)) is not None:
             await asyncio.wait_for(controller.stop(), STOP_SECONDS)
+        if (leader := running.pop("leader", None)) is not None:
+            await asyncio.to_thread(leader.release)
         if (probe := running.pop("probe", None)) is not None:
             await probe.cleanup()
 
@@ -79,14 +108,38 @@ def run(settings: Settings) -> None:
     )
 
 
-async def _serve_health(settings: Settings, controller: Controller) -> web.AppRunner:
+async def _lead(leader: Leader) -> None:
+    """Stand by until the lease is ours."""
+    told = False
+    while not await asyncio.to_thread(leader.attempt):
+        if not told:
+            log.info("standing by")
+            told = True
+        await asyncio.sleep(leader.retry)
+    log.info("leading", identity=leader.identity)
+
+
+def _lost(engine: Engine) -> None:
+    """Another replica may act now: begin no further action, and end the process in order."""
+    engine.applier.stop()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass
+class Health:
+    """What the probes tell."""
+
+    ready: bool = False
+
+
+async def _serve_health(settings: Settings, health: Health) -> web.AppRunner:
     """/healthz says that the loop turns; /readyz that the first listing is done."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if controller.ready:
+        if health.ready:
             return web.Response(text="ok\n")
         return web.Response(text="starting\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
 

@@ -1,10 +1,11 @@
-"""A work queue of keys: each at most once waiting and once worked on, later with a pause."""
+"""A work queue of keys: each at most once waiting and once worked on, later with a pause, and
+groups of keys (namespaces) in turn, so that a large one does not keep small ones waiting."""
 
 import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -16,8 +17,10 @@ LAST_BACKOFF = 300.0
 class WorkQueue(Generic[K]):
     """Keys with the moment since which the data they are worked on with must be true."""
 
-    def __init__(self) -> None:
-        self._ready: dict[K, float] = {}  # insertion order is the queue
+    def __init__(self, group: Callable[[K], Hashable] = lambda _: None) -> None:
+        self._group = group
+        # Group -> key -> since. Insertion order is the queue; a group that had its turn goes last.
+        self._ready: dict[Hashable, dict[K, float]] = {}
         self._later: list[tuple[float, int, K, float]] = []
         self._due: dict[K, float] = {}  # the earliest time in _later that counts
         self._working: set[K] = set()
@@ -29,7 +32,7 @@ class WorkQueue(Generic[K]):
     async def add(self, key: K, since: float) -> None:
         """Work on `key` with data not older than `since` (monotonic)."""
         async with self._wake:
-            self._ready[key] = max(since, self._ready.get(key, since))
+            self._put(key, since)
             self._wake.notify_all()
 
     async def add_later(self, key: K, seconds: float, since: float) -> None:
@@ -46,12 +49,10 @@ class WorkQueue(Generic[K]):
         async with self._wake:
             while not self._closed:
                 self._ripen()
-                for key, since in self._ready.items():
-                    if key not in self._working:
-                        del self._ready[key]
-                        self._working.add(key)
-                        self._due.pop(key, None)
-                        return key, since
+                if (found := self._next()) is not None:
+                    self._working.add(found[0])
+                    self._due.pop(found[0], None)
+                    return found
                 pause = self._later[0][0] - time.monotonic() if self._later else None
                 try:
                     await asyncio.wait_for(self._wake.wait(), pause)
@@ -79,7 +80,22 @@ class WorkQueue(Generic[K]):
             self._wake.notify_all()
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._working)
+        return sum(len(keys) for keys in self._ready.values()) + len(self._working)
+
+    def _put(self, key: K, since: float) -> None:
+        keys = self._ready.setdefault(self._group(key), {})
+        keys[key] = max(since, keys.get(key, since))
+
+    def _next(self) -> tuple[K, float] | None:
+        for group, keys in self._ready.items():
+            for key, since in keys.items():
+                if key in self._working:
+                    continue
+                del keys[key], self._ready[group]
+                if keys:
+                    self._ready[group] = keys
+                return key, since
+        return None
 
     def _ripen(self) -> None:
         now = time.monotonic()
@@ -87,4 +103,4 @@ class WorkQueue(Generic[K]):
             due, _, key, since = heapq.heappop(self._later)
             if self._due.get(key) == due:  # else overtaken by an earlier look
                 del self._due[key]
-                self._ready.setdefault(key, since)
+                self._put(key, since)

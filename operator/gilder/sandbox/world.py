@@ -50,6 +50,7 @@ class World:
             "REGION": "eu-west-1",
             "RESYNC_SECONDS": "5",
             "POLL_SECONDS": "0.5",
+            "API_RATE": "0",
             "METRICS_PORT": "0",
             "HEALTH_PORT": "0",
             "LISTEN": "127.0.0.1",

@@ -169,7 +169,7 @@ COMMANDS = Commands()
 
 def instances_of(account: str, region: str) -> dict[str, Any]:
     backend: Any = ec2_backends[account][region]
-    return {i.id: i for i in backend.allinstances_of()}
+    return {i.id: i for i in backend.all_instances()}
 
 
 def ping(account: str, region: str, instance_id: str) -> str | None:

@@ -95,6 +95,8 @@ class Findings:
                 raise ValueError(f"no such severity: {severity}; known: {', '.join(SCORES)}")
         done = status == "COMPLETE"
         at = (scanned_at or datetime.fromtimestamp(CLOCK.time(), UTC)) if done else None
+        if at is not None and at.tzinfo is None:
+            raise ValueError("scanned_at needs a time zone")
         scan = Scan(resource, account, region, status, at)
         if at is not None:
             scan.findings = [
