@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +19,7 @@ from gilder.api.conditions import Condition, ConditionType
 from gilder.api.names import FINALIZER
 from gilder.config import Settings
 from gilder.core.conditions import Verdict, merge
+from gilder.core.digest import digest
 from gilder.core.results import Event
 from gilder.handlers import metrics
 from gilder.handlers.kube import PLURALS, GoneError, Kube
@@ -57,7 +59,7 @@ class Controller:
         self._shares: WorkQueue[Key] = WorkQueue(lambda key: key.namespace)
         self._threads = ThreadPoolExecutor(settings.workers + 1, thread_name_prefix="reconcile")
         self._tasks: list[asyncio.Task[None]] = []
-        self._seen: dict[Key, tuple[Any, ...]] = {}
+        self._seen: dict[Key, _Trigger] = {}
         self._asked: dict[Key, float] = {}  # when drift was looked for last
         self._fresh = min(FRESH, settings.poll_seconds / 2)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,12 +114,12 @@ class Controller:
     async def _react(self, key: Key, body: Body) -> None:
         now = _trigger(body)
         before, self._seen[key] = self._seen.get(key), now
-        if before is None or before[0] != now[0]:
+        if before is None or before.own != now.own:
             # Someone asked by annotation: look at AWS as it is now, not as it was read before.
-            asked = before is not None and before[0][2] != now[0][2]
+            asked = before is not None and before.request != now.request
             since = time.monotonic() - (0.0 if asked else self._fresh)
             await self._enqueue(key, since, drift=asked)
-        if before is None or before[1] != now[1]:
+        if before is None or before.related != now.related:
             await self._wake(self._related(key))
 
     def _related(self, key: Key) -> list[Key]:
@@ -351,23 +353,33 @@ def _timed(key: Key) -> Iterator[None]:
         metrics.DURATION.labels(key.kind).observe(time.monotonic() - began)
 
 
-def _trigger(body: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What asks for a reconcile of the object itself, and what asks for one of its relatives."""
+@dataclass(frozen=True, slots=True)
+class _Trigger:
+    """Digests of what asks for a reconcile."""
+
+    own: str  # of the object itself
+    request: str  # by annotation
+    related: str  # of its relatives
+
+
+def _trigger(body: Mapping[str, Any]) -> _Trigger:
     meta = body["metadata"]
     annotations = meta.get("annotations") or {}
-    request = {k: v for k, v in annotations.items() if _ours(k)}
+    request = digest({k: v for k, v in annotations.items() if _ours(k)})
     status = body.get("status") or {}
-    images = [
-        (i.get("region"), i.get("imageId"), i.get("state"))
-        for v in status.get("versions") or []
-        for i in v.get("images") or []
-    ]
     deleting = meta.get("deletionTimestamp")
-    own = (meta.get("uid"), meta.get("generation"), request, deleting)
+    own = digest(meta.get("uid"), meta.get("generation"), request, deleting)
     if body.get("kind") == "GoldenImage":
-        return own, (images, status.get("latest"), meta.get("labels"), deleting, meta.get("uid"))
-    claimed = [(i.get("region"), i.get("imageId")) for i in status.get("images") or []]
-    return own, (meta.get("generation"), deleting, claimed)
+        images = [
+            (i.get("region"), i.get("imageId"), i.get("state"))
+            for v in status.get("versions") or []
+            for i in v.get("images") or []
+        ]
+        related = [images, status.get("latest"), meta.get("labels"), deleting, meta.get("uid")]
+    else:
+        claimed = [(i.get("region"), i.get("imageId")) for i in status.get("images") or []]
+        related = [claimed, meta.get("generation"), deleting]
+    return _Trigger(own, request, digest(related))
 
 
 def _ours(annotation: str) -> bool:

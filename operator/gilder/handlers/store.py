@@ -1,5 +1,6 @@
 """The custom resources as last seen, kept in memory and handed out as scopes."""
 
+import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -44,22 +45,27 @@ class Store:
 
     def __init__(self, cluster: str) -> None:
         self._lock = threading.Lock()
-        self._bodies: dict[Key, Body] = {}
-        self._parsed: dict[Key, GoldenImage | ImageShare | SpecError] = {}
+        # As JSON, which takes a fraction of the memory of what it is parsed to.
+        self._bodies: dict[Key, bytes] = {}
+        self._versions: dict[Key, tuple[str, str]] = {}  # uid, resourceVersion
         self._inventory = Inventory(cluster)
 
     def put(self, body: Body) -> bool:
         """Take in an object; False when what is known is as new."""
         key = key_of(body)
         with self._lock:
-            known = self._bodies.get(key)
-            if known is not None and _older_or_same(body, known):
+            meta = body["metadata"]
+            version = (meta.get("uid", ""), meta.get("resourceVersion", ""))
+            if _older_or_same(version, self._versions.get(key)):
                 return False
-            self._bodies[key] = body
-            self._parsed[key] = self._parse(key, body)
+            self._versions[key] = version
+            kept = {k: v for k, v in body.items() if k != "metadata"}
+            kept["metadata"] = {k: v for k, v in meta.items() if k != "managedFields"}
+            self._bodies[key] = json.dumps(kept, separators=(",", ":")).encode()
+            self._index(key, body)
             return True
 
-    def _parse(self, key: Key, body: Body) -> GoldenImage | ImageShare | SpecError:
+    def _index(self, key: Key, body: Body) -> None:
         try:
             found = parse_object(body)
         except SpecError as error:
@@ -68,17 +74,16 @@ class Store:
             else:
                 labels = body["metadata"].get("labels") or {}
                 self._inventory.put_unreadable_image(key.namespace, key.name, labels)
-            return error
+            return
         if isinstance(found, GoldenImage):
             self._inventory.put_image(found)
         else:
             self._inventory.put_share(found)
-        return found
 
     def drop(self, key: Key) -> None:
         with self._lock:
             self._bodies.pop(key, None)
-            self._parsed.pop(key, None)
+            self._versions.pop(key, None)
             if key.kind == "GoldenImage":
                 self._inventory.drop_image(key.path)
             else:
@@ -99,11 +104,17 @@ class Store:
 
     def body(self, key: Key) -> Body | None:
         with self._lock:
-            return self._bodies.get(key)
+            text = self._bodies.get(key)
+        return None if text is None else json.loads(text)
 
     def parsed(self, key: Key) -> GoldenImage | ImageShare | SpecError | None:
-        with self._lock:
-            return self._parsed.get(key)
+        body = self.body(key)
+        if body is None:
+            return None
+        try:
+            return parse_object(body)
+        except SpecError as error:
+            return error
 
     def image_scope(self, key: Key) -> ImageScope:
         with self._lock:
@@ -125,12 +136,8 @@ class Store:
     def leaving_images(self, namespace: str) -> list[Key]:
         """GoldenImages of a namespace that are being deleted."""
         with self._lock:
-            found = self._inventory.images.values()
-            return [
-                Key("GoldenImage", namespace, i.metadata.name)
-                for i in found
-                if i.metadata.namespace == namespace and i.metadata.deleting
-            ]
+            names = self._inventory.leaving_images(namespace)
+        return [Key("GoldenImage", namespace, name) for name in names]
 
 
 def _share_key(path: str) -> Key:
@@ -149,10 +156,10 @@ def _unreadable(key: Key, body: Body, why: str) -> Share:
     return Share(key.path, key.namespace, spec, recorded(status), grants, unreadable=why)
 
 
-def _older_or_same(body: Body, known: Body) -> bool:
-    if body["metadata"].get("uid") != known["metadata"].get("uid"):
+def _older_or_same(version: tuple[str, str], known: tuple[str, str] | None) -> bool:
+    if known is None or version[0] != known[0]:
         return False
-    new, old = (b["metadata"].get("resourceVersion", "") for b in (body, known))
+    new, old = version[1], known[1]
     if new.isdecimal() and old.isdecimal():
         return int(new) <= int(old)
-    return bool(new == old)
+    return new == old

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gilder.api import GoldenImage, ImageShare
+from gilder.api import GoldenImage, GoldenImageSpec, ImageShare
 from gilder.core import needs
 from gilder.core.needs import RegionNeeds
 from gilder.core.sharing import Claims, Gilded, Place, Share, recorded, selects
@@ -44,7 +44,9 @@ class Inventory:
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
-        self.images: dict[str, GoldenImage] = {}
+        # Statuses are not kept: with thousands of resources they are most of the memory.
+        self._specs: dict[str, GoldenImageSpec] = {}
+        self._image_places: dict[str, frozenset[Place]] = {}
         self._wants: dict[str, Wanted] = {}
         self._gilded: dict[str, Gilded] = {}
         self._shares: dict[str, Share] = {}
@@ -62,7 +64,8 @@ class Inventory:
     def put_image(self, image: GoldenImage) -> None:
         meta = image.metadata
         self.drop_image(meta.key)
-        self.images[meta.key] = image
+        self._specs[meta.key] = image.spec
+        self._image_places[meta.key] = _places(image)
         self._wants[meta.key] = Wanted(
             self.cluster, meta.namespace, meta.name, image.spec, remember(image.status)
         )
@@ -75,7 +78,7 @@ class Inventory:
             deleting=meta.deleting,
         )
         self._in_namespace.setdefault(meta.namespace, set()).add(meta.key)
-        for place in _places(image):
+        for place in self._image_places[meta.key]:
             self._owner[place] = meta.key
 
     def put_unreadable_image(self, namespace: str, name: str, labels: Mapping[str, str]) -> None:
@@ -89,11 +92,10 @@ class Inventory:
         golden = self._gilded.pop(key, None)
         if golden is not None:
             _discard(self._in_namespace, golden.namespace, key)
-        image = self.images.pop(key, None)
-        if image is None:
+        if self._specs.pop(key, None) is None:
             return
         del self._wants[key]
-        for place in _places(image):
+        for place in self._image_places.pop(key):
             if self._owner.get(place) == key:
                 del self._owner[place]
 
@@ -195,6 +197,11 @@ class Inventory:
         golden = self._gilded.get(key)
         return set() if golden is None else self._selecting(golden) | self._sharers(golden)
 
+    def leaving_images(self, namespace: str) -> list[str]:
+        """Names of the GoldenImages of a namespace that are being deleted."""
+        there = (self._gilded[k] for k in self._in_namespace.get(namespace, ()))
+        return sorted(g.name for g in there if g.deleting)
+
     def needs(self) -> dict[str, RegionNeeds]:
         """What all resources together need of each Region, so that one read serves them all."""
         return needs.merge(
@@ -204,13 +211,12 @@ class Inventory:
             )
         )
 
-    def _places_of(self, golden: Gilded) -> set[Place]:
-        image = self.images.get(golden.key)
-        return _places(image) if image is not None else set()
+    def _places_of(self, golden: Gilded) -> frozenset[Place]:
+        return self._image_places.get(golden.key, frozenset())
 
     def _regions_of(self, golden: Gilded) -> frozenset[str]:
-        image = self.images.get(golden.key)
-        return needs.regions_of(image.spec) if image is not None else frozenset()
+        spec = self._specs.get(golden.key)
+        return needs.regions_of(spec) if spec is not None else frozenset()
 
     def _selected(self, share: Share) -> Iterable[Gilded]:
         ref = share.spec.image_ref
@@ -249,8 +255,9 @@ class Inventory:
         return found
 
 
-def _places(image: GoldenImage) -> set[Place]:
-    return {(i.region, i.image_id) for v in image.status.versions for i in v.images}
+def _places(image: GoldenImage) -> frozenset[Place]:
+    versions = image.status.versions
+    return frozenset((i.region, i.image_id) for v in versions for i in v.images)
 
 
 def _share_places(share: Share) -> set[Place]:

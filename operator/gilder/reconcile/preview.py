@@ -32,7 +32,8 @@ def preview(
     engine.prefetch(inventory.needs(), since)
     plans: dict[tuple[str, str], Plan] = {}
     world: dict[str, RegionView] = {}  # Regions as the plans so far would leave them
-    for key, image in sorted(inventory.images.items()):
+    for image in sorted(images, key=lambda i: i.metadata.key):
+        key = image.metadata.key
         want = inventory.image_scope(key).want
         seen, now = engine.plan_image(image, want, since)
         for region, view in seen.regions.items():
