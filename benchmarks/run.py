@@ -109,6 +109,7 @@ class Bench:
                 if verb != "list" or resource not in ("goldenimages", "imageshares"):
                     phase.kubernetes[f"{verb} {resource}"] = count
         self.run.phases.append(phase)
+        self.run.peak_mib = max(self.run.peak_mib, _peak(self.world))
 
     def items(self, plural: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._session.get(f"{self._root}/{plural}").json()["items"]
@@ -181,7 +182,6 @@ def measure(images: int, accounts: int, shares: int) -> Run:
 
         healed = _Sweep(bench)
         bench.phase("heal one permission", drift, lambda: healed.quiet() and account in users())
-        bench.run.peak_mib = _peak(world)
         return bench.run
 
 
