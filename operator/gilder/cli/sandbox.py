@@ -1,6 +1,5 @@
 """`gilder sandbox`: a live table of the samples converging, then of AWS healing."""
 
-import os
 import signal
 import sys
 import time
@@ -198,4 +197,4 @@ def _look_around(console: Console, kubeconfig: Path, env: dict[str, str]) -> Non
 
 
 def _interrupt(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    raise KeyboardInterrupt
