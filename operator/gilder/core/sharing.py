@@ -728,7 +728,10 @@ def _still_launching(
             first.append(image.id)
         elif action.account not in union.principals(place := (action.region, image.id)).accounts:
             claimed = union.recorded.get(place, NOBODY).accounts
-            if place in union.authoritative or action.account in claimed:
+            held = union.held.get(place, NOBODY).accounts
+            if (place in union.authoritative or action.account in claimed) and (
+                action.account not in held
+            ):
                 return None
-            # Opened by somebody else's hand and left so: no reason to keep our grant.
+            # Opened by somebody else's hand, or held open: no share is going to close it.
     return tuple(sorted(first))
