@@ -1,0 +1,130 @@
+"""The manifests render, hold together, and an API takes them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gilder.api.crd import crds
+from gilder.config import Settings
+from gilder.sandbox.kubernetes.cluster import start_cluster
+from gilder.sandbox.kubernetes.manifests import apply
+
+ROOT = Path(__file__).parents[2]
+Documents = list[dict[str, Any]]
+Render = Callable[[str], Documents]
+FOLDERS = (
+    "deploy/base",
+    "deploy/overlays/ha",
+    "deploy/overlays/irsa",
+    "deploy/overlays/pod-identity",
+)
+
+
+def of_kind(documents: Documents, kind: str) -> dict[str, Any]:
+    (found,) = [d for d in documents if d["kind"] == kind]
+    return found
+
+
+def test_every_file_parses() -> None:
+    files = [*(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "crds").iterdir()]
+    assert len(files) > 8
+    for file in files:
+        assert all(d["kind"] for d in yaml.safe_load_all(file.read_text())), file
+    json.loads((ROOT / "deploy/iam-policy.json").read_text())
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_it_renders_with_the_crds(folder: str, render: Render) -> None:
+    documents = render(folder)
+    found = [d["metadata"]["name"] for d in documents if d["kind"] == "CustomResourceDefinition"]
+    assert sorted(found) == sorted(c["metadata"]["name"] for c in crds())
+    names = [(d["kind"], d["metadata"]["name"]) for d in documents]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_pod_is_locked_down_and_probed(folder: str, render: Render) -> None:
+    deployment = of_kind(render(folder), "Deployment")["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert "memory" in container["resources"]["limits"]
+    tag = container["image"].rsplit(":", 1)[-1]
+    assert tag not in ("latest", container["image"])
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_settings_ports_and_lease_agree(folder: str, render: Render) -> None:
+    documents = render(folder)
+    deployment = of_kind(documents, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    env = {e["name"]: e["value"] for e in container["env"]}
+    settings = {n.removeprefix("GILDER_").lower(): v for n, v in env.items()}
+    assert settings.keys() <= set(Settings.model_fields)
+    parsed = Settings(**settings)
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    assert ports == {"health": parsed.health_port, "metrics": parsed.metrics_port}
+    namespace, lease = parsed.lease.split("/")
+    assert namespace == deployment["metadata"]["namespace"]
+    named = [n for r in of_kind(documents, "Role")["rules"] for n in r.get("resourceNames", [])]
+    assert named == [lease]
+    service = of_kind(documents, "Service")["spec"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["selector"].items() <= labels.items()
+
+
+def test_irsa_names_a_role_and_pod_identity_needs_none(render: Render) -> None:
+    arn = "eks.amazonaws.com/role-arn"
+    irsa = of_kind(render("deploy/overlays/irsa"), "ServiceAccount")["metadata"]
+    assert irsa["annotations"][arn].startswith("arn:aws:iam::")
+    identity = of_kind(render("deploy/overlays/pod-identity"), "ServiceAccount")["metadata"]
+    assert arn not in identity.get("annotations", {})
+
+
+def test_two_replicas_are_never_without_one(render: Render) -> None:
+    documents = render("deploy/overlays/ha")
+    deployment = of_kind(documents, "Deployment")["spec"]
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"] == {"type": "RollingUpdate"}
+    budget = of_kind(documents, "PodDisruptionBudget")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_kubernetes_api_takes_the_base(render: Render, tmp_path: Path) -> None:
+    documents = render("deploy/base")
+    order = sorted(documents, key=lambda d: d["kind"] != "Namespace")
+    with start_cluster(tmp_path, emulate=True) as cluster:
+        for _ in range(2):  # the second time changes nothing
+            stored = apply(cluster, order)
+    for wanted, found in zip(order, stored, strict=True):
+        assert found["metadata"]["uid"]
+        if wanted["kind"] != "CustomResourceDefinition":
+            for part in ("spec", "rules", "subjects", "roleRef"):
+                if part in wanted and wanted["kind"] != "Namespace":
+                    assert (
+                        wanted[part] == found[part] or wanted[part].items() <= found[part].items()
+                    )
+
+
+def test_argo_cd_gets_the_health_of_both_kinds(render: Render) -> None:
+    (config,) = render("deploy/argocd")
+    script = (ROOT / "deploy/argocd/health.lua").read_text()
+    assert config["metadata"] == {"name": "argocd-cm", "namespace": "argocd"}
+    prefix = "resource.customizations.health.goldenimage.dev_"
+    assert config["data"] == {f"{prefix}GoldenImage": script, f"{prefix}ImageShare": script}
