@@ -20,6 +20,7 @@ FILE = Path(__file__).with_name("iam-policy.json")
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
 INSTANCES = ["arn:aws:ec2:*:*:instance/*"]
 KEYS = ["arn:aws:kms:*:*:key/*"]
+QUEUES = ["arn:aws:sqs:*:*:gilder*"]
 
 # No call of ours, but AWS makes them for us and looks for them in our policy.
 ON_BEHALF: dict[str, tuple[str, ...]] = {
@@ -60,24 +61,25 @@ def policy() -> dict[str, Any]:
     """The policy document, each action in one statement (CreateGrant in two)."""
     ours, behalf = actions(), {a for group in ON_BEHALF.values() for a in group}
     read = {a for a in ours | behalf if a.split(":")[1].startswith(_READS)}
+    read -= {a for a in read if a.startswith("sqs:")}
     kms = {a for a in ours - behalf - {"kms:CreateGrant"} if a.startswith("kms:")}
-    images = ours - read - kms - behalf - OWNED_ONLY - {"kms:CreateGrant"}
+    queues = {a for a in ours if a.startswith("sqs:")}
+    images = {a for a in ours - read - behalf - OWNED_ONLY if a.startswith("ec2:")}
     owned = {"Null": {f"aws:ResourceTag/{TAG_CLUSTER}": "false"}}
     operations = {"ForAllValues:StringEquals": {"kms:GrantOperations": [*get_args(GrantOperation)]}}
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     through_ec2 = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com"}}
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            _statement("Look", read - kms, ["*"]),
-            _statement("MakeAndShareImages", images, IMAGES + INSTANCES),
-            _statement("ChangeOwnImages", ours & OWNED_ONLY, IMAGES, owned),
-            _statement("Keys", kms, KEYS),
-            _statement("GrantToAccounts", {"kms:CreateGrant"}, KEYS, operations),
-            _statement("GrantToEC2", {"kms:CreateGrant"}, KEYS, for_aws),
-            _statement("CopyEncrypted", behalf - read, KEYS, through_ec2),
-        ],
-    }
+    statements = [
+        _statement("Look", read - kms, ["*"]),
+        _statement("MakeAndShareImages", images, IMAGES + INSTANCES),
+        _statement("ChangeOwnImages", ours & OWNED_ONLY, IMAGES, owned),
+        _statement("Keys", kms, KEYS),
+        _statement("GrantToAccounts", {"kms:CreateGrant"}, KEYS, operations),
+        _statement("GrantToEC2", {"kms:CreateGrant"}, KEYS, for_aws),
+        _statement("CopyEncrypted", behalf - read, KEYS, through_ec2),
+        _statement("EventQueue", queues, QUEUES),
+    ]
+    return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"]]}
 
 
 def _statement(

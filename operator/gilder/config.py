@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Every setting with its default; `gilder run --help` shows the same names as options."""
+    """Every setting with its default; `gilder run --help` offers the most used as options."""
 
     model_config = SettingsConfigDict(env_prefix="GILDER_", extra="ignore")
 
@@ -31,6 +31,14 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[
         float, Field(gt=0, description="Seconds between looks at AMIs that are being made.")
     ] = 15.0
+    event_queue_url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://\S+)?$",
+            description="URL of the SQS queue that EventBridge fills with what happens to AMIs and "
+            "keys; empty: drift is looked for in sweeps alone.",
+        ),
+    ] = ""
     api_rate: Annotated[
         float,
         Field(

@@ -46,7 +46,7 @@ from gilder.core.actions import (
 )
 from gilder.core.conditions import MESSAGE_LIMIT, Verdict
 from gilder.core.digest import digest
-from gilder.core.observed import NOBODY, Principals, Problem, Snapshot
+from gilder.core.observed import NOBODY, ImageIndex, Principals, Problem, Snapshot
 from gilder.core.plan import Draft, Plan, freeze, stalled
 from gilder.core.predict import placeholder, predict
 from gilder.core.versions import Known, Memory, remember
@@ -92,6 +92,16 @@ def test_owned_is_sorted_and_of_this_account() -> None:
         view(DR, [ours(1, DR, version=2)]),
     )
     assert [i.id for i in seen.owned("prod", "team/base")] == [ami(1), ami(2), ami(3)]
+
+
+def test_an_index_finds_what_looking_through_finds() -> None:
+    there = [ours(1), ours(2, cluster="test"), ours(3, golden="team/other"), image(4)]
+    plain = view(HOME, [*there, ours(5, owner=B)])
+    indexed = replace(plain, images=ImageIndex(plain.images))
+    for golden in ("team/base", "team/other", "team/none"):
+        found = list(indexed.belonging("prod", golden, OWNER))
+        assert found == list(plain.belonging("prod", golden, OWNER))
+        assert all(i.owner == OWNER for i in found)
 
 
 # Draft and Plan
@@ -340,6 +350,11 @@ def test_memory_of_a_status() -> None:
         3,
         ("team",),
     )
+
+
+def test_a_fingerprint_of_several_captures_stands_for_the_newest() -> None:
+    versions = tuple(ImageVersion(version=n, fingerprint="f") for n in (3, 2, 1))
+    assert remember(GoldenImageStatus(versions=versions)).fingerprints == {"f": 3}
 
 
 # Prediction

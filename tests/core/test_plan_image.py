@@ -30,6 +30,7 @@ from planworld import (
     world,
 )
 
+from gilder.api.goldenimage import GoldenImageStatus, ImageVersion, LatestVersion, RegionalImage
 from gilder.api.names import (
     TAG_ADOPTED,
     TAG_ATTEMPT,
@@ -51,6 +52,7 @@ from gilder.core.versions import (
     Wanted,
     ami_name,
     plan_image,
+    remember,
 )
 
 UNRESOLVED = Problem("SourceNotFound", "no such parameter", permanent=False)
@@ -380,6 +382,13 @@ CASES = [
         [ours(7, fingerprint=F1, state="failed", attempt=10**200, created=ago(3500))],
         problems=["CopyFailed"],
         waits=1,
+    ),
+    Case(
+        "a name in use is not asked for again, though its attempt tag was taken off",
+        image(1, owner=FOREIGN),
+        [ours(7, fingerprint=F1, state="failed", name="team-base-v1-r2")],
+        lines=["as team-base-v1-r3"],
+        problems=["CopyFailed"],
     ),
     Case(
         "failed attempts go once the slot is filled",
@@ -754,6 +763,12 @@ class TestTags:
         assert tag.tags == {lost: whole.tags[lost]}
         assert tag.resources == (ami(7), "snap-00000007")
 
+    def test_only_the_current_version_is_tagged(self) -> None:
+        older = ours(8, version=1, fingerprint="f0")
+        current = ours(7, version=2, fingerprint=F1)
+        (tag,) = self.act(wanted(tags={"a": "1"}), world(view(HOME, [older, current])))
+        assert tag.resources == (ami(7),)
+
     def test_an_ami_of_another_account_is_not_tagged(self) -> None:
         foreign = image(7, owner=FOREIGN)
         past = memory({(1, HOME, "home"): known(ami(7))})
@@ -812,6 +827,26 @@ def test_a_capture_carries_its_tags() -> None:
     assert isinstance(action, CreateImage)
     assert action.tags[TAG_SOURCE] == F_INSTANCE
     assert action.tags[TAG_ROLE] == "home"
+
+
+def test_a_second_capture_that_does_not_show_yet_is_not_made_a_third_time() -> None:
+    """Status lists the newest version first, and both captures have one fingerprint."""
+
+    def of(version: int, state: str) -> ImageVersion:
+        asked = NOW.isoformat() if state == "requested" else None
+        home = RegionalImage(
+            region=HOME, image_id=ami(version), role="home", state=state, requested_at=asked
+        )
+        return ImageVersion(version=version, fingerprint=F_INSTANCE, images=(home,))
+
+    status = GoldenImageStatus(
+        versions=(of(2, "requested"), of(1, "missing")),
+        latest=LatestVersion(version=1, image_id=ami(1)),
+    )
+    result = plan(wanted(remember(status), source=BY_INSTANCE), INSTANCE, world())
+    assert result.version == 2
+    assert not result.plan.actions
+    assert len(result.plan.waiting) == 1
 
 
 @pytest.mark.parametrize(

@@ -355,6 +355,15 @@ CASES = [
         grants=[grant(B)],
         others=[share("other", suspend=True, **declared(B))],
     ),
+    Case(
+        "though not a dead one, even while that account is held in",
+        declared(),
+        SECRET,
+        now=accounts(B),
+        grants=[grant(B, principal="AROAEXAMPLE")],
+        others=[share("other", suspend=True, **declared(B))],
+        actions=[f"revoke {B}"],
+    ),
     # Organizations and keys
     Case(
         "an organization that the key policy lets in",

@@ -184,10 +184,12 @@ class World:
         return total
 
     def kept(self, place: Place) -> Principals:
-        """On record of a share that is not wholly resolved, and still declared by it."""
+        """On record of a share that is passive or not wholly resolved, and declared by it."""
         total = NOBODY
         for one in self.shares.values():
-            total |= one.recorded.get(place, NOBODY) & one.principals
+            known = resolve(one, [self.golden], self.seen, CLUSTER, WHERE).complete
+            if not one.leaving and (one.passive or not known):
+                total |= one.recorded.get(place, NOBODY) & one.principals
         return total
 
     def authoritative(self, place: Place) -> bool:
@@ -247,7 +249,7 @@ class World:
             assert not action.add & current
             assert not action.remove - current
             assert not action.remove & self.declared(place), "what is declared stays"
-            assert not action.remove & self.kept(place) or self.complete(place)
+            assert not action.remove & self.kept(place), "what may be declared stays"
             if not self.authoritative(place):
                 assert not action.strangers, "strangers of an Additive AMI stay"
         if isinstance(action, RevokeGrant):
@@ -257,13 +259,6 @@ class World:
             ]  # fmt: skip
             assert gone.name.startswith(grant_prefix(CLUSTER))
             assert gone.name not in FOREIGN_NAMES
-
-    def complete(self, place: Place) -> bool:
-        return all(
-            resolve(s, [self.golden], self.seen, CLUSTER, WHERE).complete
-            for s in self.shares.values()
-            if place in s.recorded
-        )
 
     def judge_after(self, action: AnyAction, by: Share) -> None:
         here = self.seen.region(action.region)

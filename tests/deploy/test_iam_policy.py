@@ -12,7 +12,7 @@ from botocore import xform_name
 import gilder.aws
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = ("ec2", "kms", "ssm", "sts")
+CLIENTS = ("ec2", "kms", "sqs", "ssm", "sts")
 
 
 @pytest.fixture(scope="module")

@@ -64,5 +64,8 @@ def test_a_listing_replaces_what_it_lacks() -> None:
     store = Store("test")
     store.put(body(IMAGE, "1", GOOD))
     other = Key("GoldenImage", "images", "other")
-    store.replace([body(other, "2", GOOD)])
-    assert store.known() == [other]
+    known = store.known()
+    added = Key("GoldenImage", "images", "added")
+    store.put(body(added, "3", GOOD))  # by the watch, while the listing was under way
+    store.replace([body(other, "2", GOOD)], known)
+    assert store.known() == [added, other]

@@ -89,7 +89,7 @@ def parameters(ssm: "SSMClient", names: Iterable[str]) -> dict[str, str]:
     wanted = sorted(set(names))
     found: dict[str, str] = {}
     for start in range(0, len(wanted), PARAMETERS):
-        answer = ssm.get_parameters(Names=wanted[start : start + PARAMETERS], WithDecryption=True)
+        answer = ssm.get_parameters(Names=wanted[start : start + PARAMETERS])
         for parameter in answer["Parameters"]:
             found[parameter["Name"]] = parameter["Value"]
     return found

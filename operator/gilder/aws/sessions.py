@@ -11,6 +11,7 @@ from gilder import __version__
 from gilder.aws.errors import THROTTLED
 from gilder.aws.limits import Limits
 from gilder.aws.permissions import needs
+from gilder.core.events import user_agent
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -34,6 +35,7 @@ class Sessions:
         on_call: Counter | None = None,
         on_throttle: Counter | None = None,
         limits: Limits | None = None,
+        cluster: str = "default",
     ) -> None:
         self.region = region
         self._on_call = on_call
@@ -51,7 +53,7 @@ class Sessions:
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             max_pool_connections=32,
-            user_agent_extra=f"gilder/{__version__}",
+            user_agent_extra=user_agent(__version__, cluster),
         )
 
     def ec2(self, region: str) -> "EC2Client":
@@ -65,6 +67,9 @@ class Sessions:
     def ssm(self, region: str) -> "SSMClient":
         client: SSMClient = self._client("ssm", region)
         return client
+
+    def sqs(self, region: str) -> Any:
+        return self._client("sqs", region)
 
     @needs("sts:GetCallerIdentity")
     def account(self) -> str:

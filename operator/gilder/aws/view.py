@@ -50,14 +50,25 @@ class Remembered(Generic[K, V]):
 
     def __init__(self) -> None:
         self._values: dict[K, tuple[V, float]] = {}
+        self._expired: dict[K, float] = {}
 
     def get(self, key: K, since: float) -> V | None:
         value, at = self._values.get(key, (None, NEVER))
         return value if at >= since else None
 
     def put(self, key: K, value: V, at: float) -> V:
-        self._values[key] = (value, at)
+        if at >= self._expired.get(key, NEVER):
+            self._expired.pop(key, None)
+            self._values[key] = (value, at)
         return value
+
+    def expire(self, key: K, at: float) -> None:
+        """Forget a value, and do not take in one whose reading is under way and began before."""
+        self._expired[key] = at
+        self.forget(key)
+
+    def keys_where(self, test: Callable[[V], bool]) -> list[K]:
+        return [k for k, (value, _) in list(self._values.items()) if test(value)]
 
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
@@ -72,6 +83,8 @@ class Remembered(Generic[K, V]):
         wanted = set(only)
         for key in [k for k in self._values if k not in wanted]:
             self.forget(key)
+        for key in [k for k in self._expired if k not in wanted]:
+            del self._expired[key]
 
 
 def _changed(was: Principals | Problem, action: ModifyLaunchPermission) -> Principals | Problem:
@@ -92,6 +105,7 @@ class _Region:
         self.snapshots: dict[str, Snapshot] = {}
         self.problem: Problem | None = None
         self.read_at = NEVER
+        self.expired_at = NEVER  # what began to be read before this is not remembered
         self.permissions: Remembered[str, Principals | Problem] = Remembered()
         self.grants: Remembered[str, tuple[Grant, ...] | Problem] = Remembered()
         self.keys: Remembered[str, Key | Problem] = Remembered()
@@ -179,6 +193,29 @@ class Views:
                 if image := getattr(action, "image", None):
                     region.permissions.forget(image)
 
+    def forget(
+        self,
+        region: str,
+        *,
+        images: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        whole: bool = False,
+    ) -> None:
+        """Somebody else changed this: launch permissions of AMIs, all about keys (by ARN), and
+        with `whole` the AMIs and snapshots of the Region. The next to ask reads it anew."""
+        known, now = self._region(region), self.now()
+        for image in images:
+            known.permissions.expire(image, now)
+        for key in keys:
+            known.grants.expire(key, now)
+            known.policies.expire(key, now)
+            written = known.keys.keys_where(lambda k, key=key: isinstance(k, Key) and k.arn == key)  # type: ignore[misc]
+            for name in written:
+                known.keys.expire(name, now)
+        if whole:
+            known.expired_at = now
+            known.read_at = NEVER
+
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -245,7 +282,8 @@ class Views:
                 region.problem = errors.problem(
                     error, f"reading AMIs in {region.name}", region.name
                 )
-        region.extras, region.read_at = extras, began
+        region.extras = extras
+        region.read_at = began if began >= region.expired_at else NEVER
 
     def _fetch_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
         ec2 = self.sessions.ec2(region.name)

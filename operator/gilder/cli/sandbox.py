@@ -18,6 +18,7 @@ CONVERGE_SECONDS = 60.0
 HEAL_SECONDS = 45.0
 IMAGE_DELAY = 2.0  # seconds that an AMI is pending, so that there is something to see
 PAUSE = 0.25
+SWEEP_SECONDS = 30
 
 Row = dict[str, Any]
 
@@ -35,11 +36,19 @@ def show(once: bool, directory: Path) -> int:
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
     console.print("Starting a local AWS and a Kubernetes API ...")
-    with World(directory, image_delay=IMAGE_DELAY) as world:
+    with World(
+        directory,
+        image_delay=IMAGE_DELAY,
+        settings={"RESYNC_SECONDS": str(SWEEP_SECONDS)},
+        events=True,
+    ) as world:
         view = _View(world.cluster.url, world.cluster.token)
         console.print(f"  AWS         moto with extensions, {world.aws.url}")
         console.print(f"  Kubernetes  {world.cluster.flavour}, {world.cluster.url}")
-        console.print(f"  Operator    gilder run, log in {world.operator.log}\n")
+        console.print(f"  Operator    gilder run, log in {world.operator.log}")
+        console.print(
+            f"  Drift       by events from a queue, and a sweep every {SWEEP_SECONDS} s\n"
+        )
         world.operator.start()
         world.apply_samples()
         try:

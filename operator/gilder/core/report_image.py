@@ -8,7 +8,7 @@ from gilder.api.goldenimage import ImageVersion, LatestVersion, RegionalImage
 from gilder.api.names import TAG_ROLE, TAG_VERSION
 from gilder.core import report
 from gilder.core.actions import CopyImage, CreateImage, DeregisterImage, TagResources
-from gilder.core.conditions import Verdict, merge
+from gilder.core.conditions import Verdict, get, merge
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.plan import Plan
@@ -46,6 +46,8 @@ def report_image(
     corrected = [r for r in results if drift and r.done]
     problems = report.problems_of(plan.plan, results)
     pending = [a for a in plan.plan.actions if not any(r.done and r.action == a for r in results)]
+    if not seen.account or seen.region(image.spec.region).problem is not None:
+        return _undecided(image, seen, problems, now)
     regions = [r.region for r in image.spec.replicas]
     lacking = [r for r in regions if r not in plan.replicas]
     version = plan.version
@@ -109,6 +111,42 @@ def report_image(
     events = report.action_events(results, drift)
     events += report.condition_events(old.conditions, conditions)
     return status, events
+
+
+def _undecided(
+    image: GoldenImage, seen: Observed, problems: Sequence[Problem], now: str
+) -> tuple[GoldenImageStatus, list[Event]]:
+    """Nothing could be looked at: what status says of AWS stays, only the conditions tell."""
+    old = image.status
+    verdicts = report.outlook(
+        good=False,
+        good_reason="Available",
+        good_message="",
+        problems=problems,
+        progress=(),
+        before=old.conditions,
+        generation=image.metadata.generation,
+    )
+    told = {v.type for v in verdicts} | {ConditionType.RECONCILING, ConditionType.STALLED}
+    found = report.synced(pending=(), observe=False, problems=problems, drift="")
+    if get(old.conditions, ConditionType.SYNCED) is None or any(p.permanent for p in problems):
+        verdicts.append(found)
+        told.add(found.type)
+    kept = [
+        Verdict(ConditionType(c.type), c.status, c.reason, c.message)
+        for c in old.conditions
+        if c.type not in told
+    ]
+    conditions = merge(old.conditions, [*verdicts, *kept], image.metadata.generation, now)
+    status = old.model_copy(
+        update={
+            "observed_generation": image.metadata.generation,
+            "conditions": conditions,
+            "account": seen.account or old.account,
+            "last_handled_reconcile_at": image.metadata.reconcile_request,
+        }
+    )
+    return status, report.condition_events(old.conditions, conditions)
 
 
 def report_deletion(

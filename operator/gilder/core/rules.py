@@ -119,19 +119,23 @@ def public(image: Image, blocked: bool) -> Problem | None:
 
 def key_usable(written: str, found: Key | Problem | None, field: str, region: str) -> Problem | Key:
     """The key a field names, when it exists in the Region and is enabled."""
+    # KMS does not find the ARN of another Region, so the ARN itself has to tell.
+    there = written.split(":")[3] if written.startswith("arn:") else region
+    if isinstance(found, Key):
+        there = found.region
+    if there != region:
+        return Problem(
+            "KeyNotUsable",
+            f"{field}: {written} is a key of {there}, but AMIs of {region} need one of {region}. "
+            "Name a key of that Region",
+            region=region,
+        )
     if isinstance(found, Problem):
         return Problem(found.reason, f"{field}: {found.message}", found.permanent, region)
     if found is None:
         return Problem(
             "KeyNotFound",
             f"{field}: no KMS key {written} in {region}. Create it there or correct the field",
-            region=region,
-        )
-    if found.region != region:
-        return Problem(
-            "KeyNotUsable",
-            f"{field}: {written} is a key of {found.region}, but AMIs of {region} need one of "
-            f"{region}. Name a key of that Region",
             region=region,
         )
     if found.state != "Enabled":

@@ -670,7 +670,6 @@ def _order(draft: Draft, seen: Observed, union: _Union) -> None:
             ready = _after_grants(action, created, seen, union, draft)
             if ready is not None:
                 middle.append(ready)
-    middle.sort(key=lambda a: not a.add)  # a new version is open before the old one closes
     last = []
     for action in draft.actions:
         if isinstance(action, RevokeGrant):

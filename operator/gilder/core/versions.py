@@ -86,9 +86,11 @@ def remember(status: GoldenImageStatus) -> Memory:
     }
     numbers = [v.version for v in status.versions]
     latest = status.latest.version if status.latest else 0
+    # Captures of one instance share a fingerprint, which stands for the newest of them.
+    newest_last = sorted(status.versions, key=lambda v: v.version)
     return Memory(
         images,
-        {v.fingerprint: v.version for v in status.versions if v.fingerprint},
+        {v.fingerprint: v.version for v in newest_last if v.fingerprint},
         max([*numbers, latest], default=0),
         latest,
         status.managed_tag_keys,
@@ -376,7 +378,7 @@ def _turn(
         if left > 0:
             draft.wait(f"the next attempt in {slot.region} after {last.id} failed", left)
             return None
-        return _Turn(max(i.attempt for i in (*there, *others)) + 1, last.id)
+        return _Turn(_attempt([*there, *others]), last.id)
     known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
     if known is not None and not known.seen:
         age = _seconds(known.at, now)
@@ -384,8 +386,15 @@ def _turn(
             draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
             return None
     # An AMI under a former key holds the name, so the one under the new key gets a suffix.
-    attempt = max((i.attempt for i in others), default=0) + 1
-    return _Turn(attempt, known.image_id if known else "")
+    return _Turn(_attempt(others), known.image_id if known else "")
+
+
+def _attempt(before: Sequence[Image]) -> int:
+    """The number after these attempts, whose name is free even where a tag was taken off."""
+    attempt = max((i.attempt for i in before), default=0) + 1
+    while any(i.name.endswith(f"-r{attempt}") for i in before):
+        attempt += 1
+    return attempt
 
 
 def _seconds(since: str, now: datetime) -> float:

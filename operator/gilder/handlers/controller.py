@@ -16,12 +16,14 @@ from urllib3.exceptions import HTTPError
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus, SpecError
 from gilder.api.conditions import Condition, ConditionType
-from gilder.api.names import FINALIZER
+from gilder.api.names import ABANDON, FINALIZER
+from gilder.aws.events import EventQueue
 from gilder.config import Settings
 from gilder.core.conditions import Verdict, merge
 from gilder.core.digest import digest
 from gilder.core.results import Event
 from gilder.handlers import metrics
+from gilder.handlers.drift import Drift, Surroundings
 from gilder.handlers.kube import PLURALS, GoneError, Kube
 from gilder.handlers.queue import WorkQueue
 from gilder.handlers.store import Body, Key, Store, key_of
@@ -41,6 +43,17 @@ ACCESS_AGE = 30.0
 # follow from one another is short; a plan that never empties must not become a hot loop.
 AT_ONCE = 8.0
 
+LONG_AGO = 0.0  # a monotonic time before anything was read
+
+ENQUEUE_SECONDS = 10.0  # that the thread of the events waits for the loop
+
+# Parts of a status that a suspended resource goes on to show as they were.
+KEPT_WHILE_SUSPENDED = frozenset(ConditionType) - {
+    ConditionType.READY,
+    ConditionType.RECONCILING,
+    ConditionType.STALLED,
+}
+
 START_PAUSE = 2.0  # seconds between tries to list everything at start
 
 Status = GoldenImageStatus | ImageShareStatus
@@ -52,7 +65,7 @@ class Controller:
 
     def __init__(self, settings: Settings, kube: Kube, engine: Engine) -> None:
         self.settings = settings
-        self.store = Store(settings.cluster_name)
+        self.store = Store(settings.cluster_name, indexed=bool(settings.event_queue_url))
         self._kube = kube
         self._engine = engine
         self._images: WorkQueue[Key] = WorkQueue(lambda key: key.namespace)
@@ -63,6 +76,7 @@ class Controller:
         self._asked: dict[Key, float] = {}  # when drift was looked for last
         self._fresh = min(FRESH, settings.poll_seconds / 2)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._drift: Drift | None = None
         self.ready = False
 
     async def start(self) -> None:
@@ -80,11 +94,14 @@ class Controller:
             asyncio.create_task(self._work(self._shares)),
             asyncio.create_task(self._sweep()),
         ]
+        self._listen()
         self.ready = True
 
     async def stop(self) -> None:
         """Finish the actions under way, start no more, write what came of them."""
         self.ready = False
+        if self._drift is not None:
+            self._drift.stop()
         self._engine.applier.stop()
         await self._images.close()
         await self._shares.close()
@@ -95,6 +112,32 @@ class Controller:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._engine.views.close()
 
+    # Events from AWS
+
+    def _listen(self) -> None:
+        """Have the queue of events consumed, where there is one."""
+        if not self.settings.event_queue_url:
+            return
+        sessions, loop = self._engine.sessions, asyncio.get_running_loop()
+
+        def enqueue(keys: set[Key]) -> None:
+            asyncio.run_coroutine_threadsafe(self._touched(keys), loop).result(ENQUEUE_SECONDS)
+
+        around = Surroundings(
+            cluster=self.settings.cluster_name,
+            account=sessions.account,
+            standing_on=self.store.standing_on,
+            views=self._engine.views,
+            enqueue=enqueue,
+        )
+        self._drift = Drift(EventQueue(sessions, self.settings.event_queue_url), around)
+        self._drift.start()
+
+    async def _touched(self, keys: set[Key]) -> None:
+        """What was touched is forgotten already; all else may be as old as it is."""
+        for key in sorted(keys, key=str):
+            await self._enqueue(key, LONG_AGO)
+
     # Events from the cluster
 
     async def observed(self, body: Body) -> None:
@@ -104,6 +147,9 @@ class Controller:
 
     async def deleted(self, body: Body) -> None:
         key = key_of(body)
+        known = self.store.body(key)
+        if known is not None and known["metadata"].get("uid") != body["metadata"].get("uid"):
+            return  # another one of that name is there already
         related = self._related(key)
         self.store.drop(key)
         self._seen.pop(key, None)
@@ -145,13 +191,14 @@ class Controller:
 
     async def _list(self) -> None:
         bodies: list[Body] = []
+        before = self.store.known()
         for kind in PLURALS:
             bodies += await asyncio.to_thread(
                 self._kube.list,
                 kind,
                 self.settings.namespace_list,
             )
-        self.store.replace(bodies)
+        self.store.replace(bodies, before)
         for body in bodies:
             self._seen.setdefault(key_of(body), _trigger(body))
 
@@ -192,7 +239,9 @@ class Controller:
                     queue.forgive(key)
                 else:
                     pause = self._pause(queue, key, again)
-                    await queue.add_later(key, pause, time.monotonic() + pause - self._fresh)
+                    # At once after a change: what it touched is stale already, the rest is good.
+                    fresh = time.monotonic() + pause - self._fresh
+                    await queue.add_later(key, pause, fresh if pause else min(since, fresh))
             except Exception:
                 log.exception("reconcile failed", resource=str(key))
                 metrics.RECONCILES.labels(key.kind, "error").inc()
@@ -218,7 +267,7 @@ class Controller:
             try:
                 return self._pass(key, body, since)
             except GoneError:
-                self.store.drop(key)
+                self._left(key, body)
                 return None
             except ApiException as error:
                 if error.status != 409:
@@ -232,7 +281,10 @@ class Controller:
         if found is None:
             return None
         if isinstance(found, SpecError):
-            self._invalid(key, body, found)
+            if _abandoned(body):
+                self._release(key, body)
+            else:
+                self._invalid(key, body, found)
             return None
         meta = found.metadata
         if not meta.deleting and FINALIZER not in meta.finalizers:
@@ -257,9 +309,7 @@ class Controller:
         self._count(key, outcome)
         if outcome.release:
             self._post(key, body, outcome.events)
-            current = self.store.body(key) or body
-            self._kube.set_finalizer(key, current, False)
-            log.info("released")
+            self._release(key, self.store.body(key) or body)
             return None
         self._save(key, outcome.status)
         self._post(key, body, outcome.events)
@@ -273,10 +323,7 @@ class Controller:
             raise GoneError(str(key))
         dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         self._took(key, self._kube.patch_status(key, body, dumped))
-        for condition in status.conditions:
-            metrics.READY.labels(key.kind, key.namespace, key.name, condition.type).set(
-                1 if condition.status == "True" else 0
-            )
+        metrics.set_conditions(key.kind, key.namespace, key.name, status.conditions)
 
     def _took(self, key: Key, answer: Body | None) -> Body | None:
         if answer is not None:
@@ -285,6 +332,20 @@ class Controller:
                 # The watch will bring it again as old news, so its relatives are woken here.
                 asyncio.run_coroutine_threadsafe(self._react(key, whole), self._loop)
         return self.store.body(key)
+
+    def _release(self, key: Key, body: Body) -> None:
+        """Take our finalizer off, so that Kubernetes may remove the object."""
+        after = self._kube.set_finalizer(key, body, False)
+        log.info("released")
+        if after is not None and after["metadata"].get("finalizers"):
+            self._took(key, after)
+        else:
+            self._left(key, body)
+
+    def _left(self, key: Key, body: Body) -> None:
+        """The object is gone. A watch that began later, or was blind, does not tell of it."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self.deleted(self._whole(key, body)), self._loop)
 
     @staticmethod
     def _whole(key: Key, body: Body) -> Body:
@@ -315,7 +376,7 @@ class Controller:
         kept = [
             Verdict(ConditionType(c.type), c.status, c.reason, c.message)
             for c in found.status.conditions
-            if c.type not in (ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.READY)
+            if c.type in KEPT_WHILE_SUSPENDED
         ]
         message = f"nothing is observed or changed in AWS: {why} is set"
         verdicts = [Verdict(ConditionType.READY, "False", "Suspended", message), *kept]
@@ -331,6 +392,7 @@ class Controller:
         raw["conditions"] = [c.model_dump(mode="json", by_alias=True) for c in now]
         raw["observedGeneration"] = generation
         self._took(key, self._kube.patch_status(key, body, raw))
+        metrics.set_conditions(key.kind, key.namespace, key.name, now)
         was = next((c.reason for c in old if c.type == ConditionType.READY), None)
         return was != now[0].reason
 
@@ -380,6 +442,13 @@ def _trigger(body: Mapping[str, Any]) -> _Trigger:
         claimed = [(i.get("region"), i.get("imageId")) for i in status.get("images") or []]
         related = [claimed, meta.get("generation"), deleting]
     return _Trigger(own, request, digest(related))
+
+
+def _abandoned(body: Body) -> bool:
+    """As Metadata.abandoned, for an object that no model reads."""
+    meta = body["metadata"]
+    wish = str((meta.get("annotations") or {}).get(ABANDON, ""))
+    return bool(meta.get("deletionTimestamp")) and wish.lower() == "true"
 
 
 def _ours(annotation: str) -> bool:

@@ -1,6 +1,10 @@
 """Prometheus metrics of the operator."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from gilder.api.conditions import Condition, ConditionType
 
 RECONCILES = Counter(
     "gilder_reconciles_total", "Reconciles by kind and result.", ["kind", "result"]
@@ -33,6 +37,19 @@ AWS_THROTTLES = Counter(
 LEADING = Gauge("gilder_leading", "1 while this replica acts.")
 QUEUE = Gauge("gilder_queue_length", "Resources that wait for a reconcile or are in one.")
 SWEEPS = Counter("gilder_sweeps_total", "Sweeps that looked for drift.")
+EVENTS = Counter(
+    "gilder_events_total",
+    "Events from AWS by what happened and what became of it: matched, foreign, own or malformed.",
+    ["kind", "result"],
+)
+EVENT_LAG = Histogram(
+    "gilder_event_lag_seconds",
+    "Time from what happened in AWS to the reconcile being due, of events that matched.",
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 900),
+)
+EVENTS_RECEIVED = Gauge(
+    "gilder_events_received", "1 while the queue of events can be read; 0 too if there is none."
+)
 
 
 def count_throttle(service: str, action: str, region: str) -> None:
@@ -41,6 +58,13 @@ def count_throttle(service: str, action: str, region: str) -> None:
 
 def count_call(service: str, action: str, region: str) -> None:
     AWS_REQUESTS.labels(service, action, region).inc()
+
+
+def set_conditions(kind: str, namespace: str, name: str, conditions: Iterable[Condition]) -> None:
+    """1 for each condition that is True, 0 for every other, those that vanished included."""
+    true = {c.type for c in conditions if c.status == "True"}
+    for type_ in ConditionType:
+        READY.labels(kind, namespace, name, type_.value).set(type_.value in true)
 
 
 def forget(kind: str, namespace: str, name: str) -> None:

@@ -62,6 +62,7 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
                 metrics.count_call,
                 metrics.count_throttle,
                 Limits(mine.api_rate),
+                mine.cluster_name,
             ),
             mine.cluster_name,
             poll=mine.poll_seconds,

@@ -12,6 +12,7 @@ from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
 from gilder.api.imageshare import ImageRef, ImageShareSpec, ImageShareStatus
 from gilder.core.needs import RegionNeeds
 from gilder.core.sharing import Share, recorded
+from gilder.handlers.standing import Standing
 from gilder.reconcile.inventory import ImageScope, Inventory, ShareScope
 
 Kind = Literal["GoldenImage", "ImageShare"]
@@ -43,8 +44,9 @@ def key_of(body: Body) -> Key:
 class Store:
     """Bodies by key. An older resourceVersion never replaces a newer one of the same object."""
 
-    def __init__(self, cluster: str) -> None:
+    def __init__(self, cluster: str, *, indexed: bool = False) -> None:
         self._lock = threading.Lock()
+        self._standing: Standing[Key] | None = Standing() if indexed else None
         # As JSON, which takes a fraction of the memory of what it is parsed to.
         self._bodies: dict[Key, bytes] = {}
         self._versions: dict[Key, tuple[str, str]] = {}  # uid, resourceVersion
@@ -66,6 +68,8 @@ class Store:
             return True
 
     def _index(self, key: Key, body: Body) -> None:
+        if self._standing is not None:
+            self._standing.put(key, body)
         try:
             found = parse_object(body)
         except SpecError as error:
@@ -84,19 +88,26 @@ class Store:
         with self._lock:
             self._bodies.pop(key, None)
             self._versions.pop(key, None)
+            if self._standing is not None:
+                self._standing.drop(key)
             if key.kind == "GoldenImage":
                 self._inventory.drop_image(key.path)
             else:
                 self._inventory.drop_share(key.path)
 
-    def replace(self, bodies: Iterable[Body]) -> None:
-        """Take in a full listing; what it lacks is gone."""
+    def replace(self, bodies: Iterable[Body], before: Iterable[Key]) -> None:
+        """Take in a full listing; what was known before it began and what it lacks is gone."""
         listed = list(bodies)
         keys = {key_of(b) for b in listed}
-        for key in [k for k in self.known() if k not in keys]:
+        for key in [k for k in before if k not in keys]:
             self.drop(key)
         for body in listed:
             self.put(body)
+
+    def standing_on(self, names: Iterable[str]) -> set[Key]:
+        """Objects that name one of these AMIs, snapshots or keys; none where not `indexed`."""
+        with self._lock:
+            return self._standing.on(names) if self._standing is not None else set()
 
     def known(self) -> list[Key]:
         with self._lock:

@@ -29,12 +29,14 @@ class World:
         image_delay: float = 0.0,
         settings: Mapping[str, str] | None = None,
         emulate: bool = False,
+        events: bool = False,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.aws: SandboxAws = start_aws(image_delay=image_delay)
         try:
             self.seeded: Seeded = seed(self.aws)
+            self.queue_url = self.aws.events() if events else ""
             self.cluster: Cluster = start_cluster(directory, emulate=emulate)
         except BaseException:
             self.aws.stop()
@@ -54,6 +56,7 @@ class World:
             "METRICS_PORT": "0",
             "HEALTH_PORT": "0",
             "LISTEN": "127.0.0.1",
+            "EVENT_QUEUE_URL": self.queue_url,
             **settings,
         }
         return {

@@ -11,6 +11,7 @@ from gilder.sandbox.aws import (
     accounts,
     commands,
     copying,
+    events,
     findings,
     grants,
     images,
@@ -72,6 +73,7 @@ def install() -> None:
     _installed = True
     for module in (
         accounts,
+        events,
         images,
         snapshots,
         keys,

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from gilder.sandbox.aws.accounts import account_of
 from gilder.sandbox.aws.counting import CallKey, Requests
 from gilder.sandbox.aws.errors import error_body
+from gilder.sandbox.aws.events import EventBus
 from gilder.sandbox.aws.faults import Answer, Faults
 from gilder.sandbox.aws.routes import action_of_route
 from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
@@ -25,8 +26,9 @@ _REASONS = {400: "Bad Request", 403: "Forbidden", 500: "Internal Server Error", 
 class Gateway:
     """Wraps moto's WSGI application."""
 
-    def __init__(self, app: WsgiApp, requests: Requests, faults: Faults) -> None:
+    def __init__(self, app: WsgiApp, requests: Requests, faults: Faults, bus: EventBus) -> None:
         self._app = app
+        self._bus = bus
         self._requests = requests
         self._faults = faults
 
@@ -41,6 +43,7 @@ class Gateway:
         fault = self._faults.apply(key, after_effect=False)
         if fault is not None:
             return _answer(key, fault, start_response)
+        told = self._begin(key, environ)
         sent: list[tuple[Any, ...]] = []
         try:
             body = self._app(environ, lambda *args: sent.append(args))
@@ -51,11 +54,22 @@ class Gateway:
             return _answer(
                 key, Answer("InternalError", f"moto failed: {problem!r}", 500), start_response
             )
+        if told is not None:
+            body = [b"".join(body)]
+            told(int(sent[0][0].split()[0]), body[0])
         lost = self._faults.apply(key, after_effect=True)
         if lost is not None:
             return _answer(key, lost, start_response)
         start_response(*sent[0])
         return body
+
+    def _begin(self, key: CallKey, environ: dict[str, Any]) -> Callable[[int, bytes], None] | None:
+        """For a call that events tell of: what is to be told of its end."""
+        if not self._bus.watches(key):
+            return None
+        raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(raw)
+        return self._bus.begin(key, raw, environ.get("HTTP_USER_AGENT", ""))
 
 
 def identify(environ: dict[str, Any]) -> CallKey:

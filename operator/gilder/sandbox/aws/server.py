@@ -16,6 +16,7 @@ from gilder.sandbox.aws import extensions
 from gilder.sandbox.aws.accounts import choose_account_ids
 from gilder.sandbox.aws.commands import COMMANDS, Commands
 from gilder.sandbox.aws.counting import Requests
+from gilder.sandbox.aws.events import BUS, EventBus
 from gilder.sandbox.aws.faults import Faults
 from gilder.sandbox.aws.findings import FINDINGS, Findings
 from gilder.sandbox.aws.gateway import Gateway
@@ -95,6 +96,7 @@ class SandboxAws:
         self.builds: Builds = BUILDS
         self.commands: Commands = COMMANDS
         self.findings: Findings = FINDINGS
+        self.bus: EventBus = BUS
 
     def client_env(
         self, account: str = DEFAULT_ACCOUNT, region: str = "eu-west-1"
@@ -131,6 +133,12 @@ class SandboxAws:
                 )
             return self._clients[key]
 
+    def events(self, queue_name: str = "gilder-events", region: str = "eu-west-1") -> str:
+        """Have an SQS queue told what is done to AMIs and keys of any Region; its URL."""
+        made = self.client("sqs", region).create_queue(QueueName=queue_name)
+        self.bus.open(region, queue_name)
+        return str(made["QueueUrl"])
+
     def choose_account_ids(self, *ids: str) -> None:
         """Ids for the accounts that Organizations creates next."""
         choose_account_ids(*ids)
@@ -163,6 +171,7 @@ class SandboxAws:
 
     def reset(self) -> None:
         """Forget all state, faults, counts and time travel; settings return to their start."""
+        self.bus.reset()
         extensions.reset()
         reset_settings(**self._initial)
         self.clock.reset()
@@ -201,7 +210,7 @@ def start_aws(*, port: int = 0, image_delay: float = 0.0, **settings: Any) -> Sa
             )
         extensions.install()
         requests, faults = Requests(), Faults()
-        app = Gateway(_Dispatcher(), requests, faults)
+        app = Gateway(_Dispatcher(), requests, faults, BUS)
         server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Handler)
         server.daemon_threads = True  # type: ignore[attr-defined]
         server.block_on_close = False  # type: ignore[attr-defined]
