@@ -394,7 +394,7 @@ def test_predicted_amis_are_available_ours_and_unshared() -> None:
     made = after.region(HOME).images[placeholder("n", HOME)]
     assert (made.owner, made.available, made.tags) == (OWNER, True, {"a": "1"})
     copied = after.region(DR).images[placeholder("n", DR)]
-    assert (copied.encrypted, copied.kms_keys) == (True, {HOME_KEY})
+    assert (copied.encrypted, copied.kms_keys) == (True, frozenset({HOME_KEY}))
     assert copied.source_image == ami(1)
     assert after.region(DR).permissions[copied.id] == NOBODY
     assert after.region(DR).grants[HOME_KEY] == ()

@@ -281,7 +281,7 @@ def spec_of(**changes: Any) -> Event:
     return lambda w: w.spec.update(changes)
 
 
-REPLICAS = (
+REPLICAS: tuple[list[dict[str, str]], ...] = (
     [],
     [{"region": DR, "kmsKeyId": DR_KEY}],
     [{"region": DR, "kmsKeyId": DR_OTHER}],

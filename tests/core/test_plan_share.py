@@ -600,7 +600,8 @@ def test_a_lacking_policy_is_told_with_the_statement_that_mends_it(
     arn: str, unit: str | None
 ) -> None:
     field_name = "organizations" if unit is None else "organizationalUnits"
-    mine = share(**{field_name: [arn]})
+    declares: dict[str, Any] = {field_name: [arn]}
+    mine = share(**declares)
     (problem,) = plan(mine, secret_world()).plan.problems
     statement = json.loads(problem.message[problem.message.index("{") :])
     assert statement == policy_statement(ORG_ID, unit)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -127,8 +128,9 @@ def declarations(draw: st.DrawFn, number: int, images: Sequence[Image]) -> Share
     public = draw(st.booleans())
     some = draw(st.lists(st.sampled_from(images), unique_by=lambda i: i.id)) if images else []
     places = {(i.region, i.id): draw(principals(public=True)) for i in some}
-    plain = some if some and draw(st.booleans()) else None
-    passive = {"suspend": True} if draw(st.integers(0, 5)) == 0 else {}
+    by_id = draw(st.booleans())
+    plain = some if some and by_id else None
+    passive: dict[str, Any] = {"suspend": True} if draw(st.integers(0, 5)) == 0 else {}
     return share(
         f"share-{number}",
         namespace=draw(st.sampled_from(("team", "team", "else"))) if plain else "team",
