@@ -6,13 +6,7 @@ from pathlib import Path
 import pytest
 from systemworld import System
 
-from gilder.sandbox.kubernetes import real
 from gilder.sandbox.world import World
-
-
-def pytest_report_header() -> str:
-    found = real.find_binaries()
-    return f"kubernetes api: {'kube-apiserver' if found else 'in-process emulation'}"
 
 
 @pytest.fixture
