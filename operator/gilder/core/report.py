@@ -21,6 +21,7 @@ from gilder.core.plan import Plan
 from gilder.core.results import Event, Result
 
 PLAN_LINES = 50  # lines of status.plan
+DRIFT_LENGTH = 1024  # characters of status.lastDrift
 
 # Transient problems during which a resource that was Ready stays so: they say nothing about it.
 PASSING = frozenset({"Throttled", "AWSUnavailable", "CredentialsUnusable", "Stopping"})
@@ -105,6 +106,13 @@ def synced(
         text = "; ".join(a.describe() for a in pending)
         return Verdict(ConditionType.SYNCED, "False", "Changing", text)
     return Verdict(ConditionType.SYNCED, "True", "InSync", drift)
+
+
+def last_drift(before: str | None, corrected: Sequence[Result], now: str) -> str | None:
+    """When drift was corrected last and how, for status.lastDrift."""
+    if not corrected:
+        return before
+    return f"{now}: {'; '.join(r.action.describe() for r in corrected)}"[:DRIFT_LENGTH]
 
 
 def drift_text(count: int, last: str | None) -> str:

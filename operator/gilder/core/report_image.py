@@ -62,9 +62,7 @@ def report_image(
     if not good and not progress and not problems:
         progress = [a.describe() for a in plan.plan.actions]
     count = old.drift_corrected + len(corrected)
-    last_drift = old.last_drift
-    if corrected:
-        last_drift = f"{now}: {'; '.join(r.action.describe() for r in corrected)}"[:1024]
+    last_drift = report.last_drift(old.last_drift, corrected, now)
     settled = good and not problems and not pending and not plan.plan.waiting
 
     verdicts = report.outlook(

@@ -75,10 +75,9 @@ def report_share(
     complete = plan.resolution.complete and bool(wanted)
     good = complete and not any(s.missing or s.problem for s in wanted) and not pending
     count = old.drift_corrected + len(corrected)
-    last_drift = old.last_drift
+    last_drift = report.last_drift(old.last_drift, corrected, now)
     removed = old.removed
     if corrected:
-        last_drift = f"{now}: {'; '.join(r.action.describe() for r in corrected)}"[:1024]
         strangers = [
             f"{r.action.image}: {name}"
             for r in corrected

@@ -1,6 +1,6 @@
 """Carry out a plan's actions: key before permission, Regions and stages apart, nothing raised."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -195,6 +195,3 @@ def _held(action: AnyAction, why: Problem) -> Problem:
         why.permanent,
         action.region,
     )
-
-
-Apply = Callable[[Sequence[AnyAction]], tuple[Result, ...]]

@@ -191,8 +191,7 @@ class Engine:
         for regions in scope.regions.values():
             for region in regions:
                 needed.setdefault(region, needs.NOTHING)
-        for other in scope.others:
-            needed = needs.merge((needed, needs.of_share(other)))
+        needed = needs.merge((needed, *(needs.of_share(o) for o in scope.others)))
         seen, lack = self._observe(needed, since)
         if lack is not None:
             return seen, SharePlan(_stopped(lack).plan)
