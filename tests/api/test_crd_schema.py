@@ -50,6 +50,7 @@ def test_structural(kind: str) -> None:
         "additionalProperties", "minItems", "maxItems", "minLength", "maxLength", "minimum",
         "maximum", "minProperties", "maxProperties", "x-kubernetes-validations",
         "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+        "x-kubernetes-preserve-unknown-fields",
     }  # fmt: skip
     for at, node in nodes(schema_of(kind)):
         assert set(node) <= allowed, at

@@ -129,7 +129,7 @@ def test_the_defaults_of_the_server_are_those_of_the_models(obj: dict[str, Any])
     assert parse_object(defaulted).spec == parse_object(obj).spec
 
 
-ONE_SOURCE = "give exactly one of image and instance"
+ONE_SOURCE = "give exactly one of image, instance, imageBuilder and job"
 ONE_IMAGE = "give exactly one of id, ssmParameter and newest"
 ONE_REF = "give exactly one of name, selector and images"
 

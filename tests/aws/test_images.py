@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from gilder.api.goldenimage import NewestImage
+from gilder.api.selection import NewestImage
 from gilder.aws import images, resources
 from gilder.aws.sessions import Sessions
 from gilder.core.observed import NOBODY, Principals

@@ -19,6 +19,17 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in pairs]}
 
 
+def configured(*pairs: tuple[str, str]) -> ConfigDict:
+    """The configuration of ApiModel with CEL rules for the whole object."""
+    return ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        json_schema_extra=rules(*pairs),
+    )
+
+
 AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 # Shape only; whether the Region exists and is enabled is asked of AWS (DescribeRegions).
 RegionName = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$", max_length=32)]

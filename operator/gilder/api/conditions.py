@@ -16,6 +16,8 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     SYNCED = "Synced"
     SOURCE_RESOLVED = "SourceResolved"
+    BUILD_SUCCEEDED = "BuildSucceeded"
+    GATES_PASSED = "GatesPassed"
     REPLICAS_READY = "ReplicasReady"
     IMAGES_RESOLVED = "ImagesResolved"
     KEY_ACCESS_READY = "KeyAccessReady"

@@ -1,5 +1,6 @@
 """CustomResourceDefinitions generated from the models; crds/*.yaml are this module's output."""
 
+import copy
 from typing import Any
 
 import yaml
@@ -162,6 +163,8 @@ def _inline(node: Any, defs: dict[str, Any]) -> Any:
     if "anyOf" in node:  # Optional[X]: absence says it, null is pruned by the API server
         (only,) = [n for n in node.pop("anyOf") if n.get("type") != "null"]
         return _inline({**only, **node}, defs)
+    if "patternProperties" in node:  # keys with a pattern; a structural schema knows only values
+        (node["additionalProperties"],) = node.pop("patternProperties").values()
     if "const" in node:
         node["enum"] = [node.pop("const")]
     default = _no_nulls(node.pop("default", None))
@@ -179,7 +182,7 @@ def _inline(node: Any, defs: dict[str, Any]) -> Any:
         if key == "properties":
             out[key] = {name: _inline(sub, defs) for name, sub in value.items()}
         elif key in ("enum", "required") or key.startswith("x-kubernetes-"):
-            out[key] = value
+            out[key] = copy.deepcopy(value)  # else YAML writes an alias where it occurs again
         else:
             out[key] = _inline(value, defs)
     return out

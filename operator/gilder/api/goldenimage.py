@@ -8,96 +8,22 @@ from pydantic.alias_generators import to_camel
 from gilder.api.base import (
     AccountId,
     ApiModel,
-    ImageId,
     InstanceId,
     KmsKeyId,
     RegionName,
     TagKey,
     TagValue,
+    configured,
     rules,
 )
+from gilder.api.building import ImageBuilderSource, JobSource
 from gilder.api.conditions import Condition
+from gilder.api.gates import Gates
 from gilder.api.metadata import Metadata
+from gilder.api.schedule import Schedule
+from gilder.api.selection import ImageSource
 
 DEFAULT_NAME_TEMPLATE = "{namespace}-{name}-v{version}"
-
-
-def _config(*pairs: tuple[str, str]) -> ConfigDict:
-    return ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        frozen=True,
-        extra="forbid",
-        json_schema_extra=rules(*pairs),
-    )
-
-
-class NewestImage(ApiModel):
-    """The newest available AMI that matches every given filter."""
-
-    owners: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^([0-9]{12}|self|amazon|aws-marketplace)$")], ...],
-        Field(
-            min_length=1,
-            max_length=20,
-            description="Account ids, `self`, `amazon` or `aws-marketplace`. Required, so that a "
-            "stranger's AMI of the same name is never taken.",
-        ),
-    ]
-    name: Annotated[
-        str | None,
-        Field(min_length=1, max_length=128, description="Name, with the wildcards * and ?."),
-    ] = None
-    tags: Annotated[
-        dict[TagKey, TagValue],
-        Field(max_length=20, description="Tags the AMI must carry (seen by its owner only)."),
-    ] = {}
-    architecture: Literal["x86_64", "arm64", "i386", "x86_64_mac", "arm64_mac"] | None = None
-
-    model_config = _config(
-        (
-            "has(self.name) || (has(self.tags) && size(self.tags) > 0)",
-            "give a name pattern or tags: the newest AMI of an owner alone is arbitrary",
-        )
-    )
-
-    @model_validator(mode="after")
-    def _filtered(self) -> "NewestImage":
-        if not self.name and not self.tags:
-            raise ValueError(
-                "give a name pattern or tags: the newest AMI of an owner alone is arbitrary"
-            )
-        return self
-
-
-class ImageSource(ApiModel):
-    """An existing AMI of the home Region: exactly one of id, ssmParameter and newest."""
-
-    id: Annotated[ImageId | None, Field(description="AMI id.")] = None
-    ssm_parameter: Annotated[
-        str | None,
-        Field(
-            pattern=r"^/?[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*$",
-            max_length=1011,
-            description="SSM parameter whose value is an AMI id; followed as it changes.",
-        ),
-    ] = None
-    newest: Annotated[
-        NewestImage | None, Field(description="Newest AMI by owner and filters; followed.")
-    ] = None
-
-    model_config = _config(
-        (
-            "[has(self.id), has(self.ssmParameter), has(self.newest)].filter(x, x).size() == 1",
-            "give exactly one of id, ssmParameter and newest",
-        )
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> "ImageSource":
-        if sum(x is not None for x in (self.id, self.ssm_parameter, self.newest)) != 1:
-            raise ValueError("give exactly one of id, ssmParameter and newest")
-        return self
 
 
 class InstanceSource(ApiModel):
@@ -116,7 +42,7 @@ class InstanceSource(ApiModel):
         ),
     ] = False
 
-    model_config = _config(
+    model_config = configured(
         (
             "has(self.id) != (has(self.tags) && size(self.tags) > 0)",
             "give exactly one of id and tags",
@@ -130,21 +56,38 @@ class InstanceSource(ApiModel):
         return self
 
 
+ONE_SOURCE = "give exactly one of image, instance, imageBuilder and job"
+
+
 class Source(ApiModel):
-    """Where versions come from: exactly one of image and instance."""
+    """Where versions come from: exactly one of image, instance, imageBuilder and job."""
 
     image: Annotated[ImageSource | None, Field(description="An existing AMI.")] = None
     instance: Annotated[InstanceSource | None, Field(description="An EC2 instance.")] = None
+    image_builder: Annotated[
+        ImageBuilderSource | None, Field(description="A build by EC2 Image Builder.")
+    ] = None
+    job: Annotated[JobSource | None, Field(description="A build by a Kubernetes Job.")] = None
 
-    model_config = _config(
-        ("has(self.image) != has(self.instance)", "give exactly one of image and instance")
+    model_config = configured(
+        (
+            "[has(self.image), has(self.instance), has(self.imageBuilder), has(self.job)]"
+            ".filter(x, x).size() == 1",
+            ONE_SOURCE,
+        )
     )
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
-        if (self.image is None) == (self.instance is None):
-            raise ValueError("give exactly one of image and instance")
+        given = (self.image, self.instance, self.image_builder, self.job)
+        if sum(x is not None for x in given) != 1:
+            raise ValueError(ONE_SOURCE)
         return self
+
+    @property
+    def built(self) -> bool:
+        """Whether an AMI must be built first, rather than found or captured."""
+        return self.image_builder is not None or self.job is not None
 
 
 class Encryption(ApiModel):
@@ -196,6 +139,9 @@ class Naming(ApiModel):
         return self
 
 
+NO_SCHEDULE = "schedule: source.image is followed as it changes; there is nothing to build anew"
+
+
 class GoldenImageSpec(ApiModel):
     """What should exist in AWS."""
 
@@ -216,6 +162,17 @@ class GoldenImageSpec(ApiModel):
         ),
     ] = None
     source: Source
+    schedule: Annotated[
+        Schedule | None,
+        Field(description="When to build anew. Not for source.image, which is followed."),
+    ] = None
+    gates: Annotated[
+        Gates | None,
+        Field(
+            description="What a new version must pass before it is copied or shared. One that "
+            "fails is kept aside."
+        ),
+    ] = None
     encryption: Encryption | None = None
     replicas: Annotated[
         tuple[Replica, ...],
@@ -260,7 +217,7 @@ class GoldenImageSpec(ApiModel):
         Field(description="Observe: change nothing in AWS, show the plan in status."),
     ] = "Full"
 
-    model_config = _config(
+    model_config = configured(
         (
             "!has(self.replicas) || self.replicas.all(r, r.region != self.region)",
             "replicas: the home Region cannot be a replica",
@@ -269,6 +226,7 @@ class GoldenImageSpec(ApiModel):
             "!has(self.encryption) || !has(self.replicas) || self.replicas.all(r, has(r.kmsKeyId))",
             "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional",
         ),
+        ("!has(self.schedule) || !has(self.source.image)", NO_SCHEDULE),
     )
 
     @model_validator(mode="after")
@@ -282,6 +240,8 @@ class GoldenImageSpec(ApiModel):
             raise ValueError(
                 "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional"
             )
+        if self.schedule is not None and self.source.image is not None:
+            raise ValueError(NO_SCHEDULE)
         if any(k.startswith(("aws:", "goldenimage.dev/")) for k in self.tags):
             raise ValueError("tags: keys that start with aws: or goldenimage.dev/ are reserved")
         return self
@@ -304,6 +264,36 @@ class RegionalImage(ApiModel):
     message: str | None = None
 
 
+class GateResult(ApiModel):
+    """What one gate or check says of a version."""
+
+    name: str
+    state: Literal["Pending", "Running", "Passed", "Failed"]
+    message: str = ""
+    log: Annotated[str, Field(description="Where to read more.")] = ""
+
+
+class Build(ApiModel):
+    """One build: under way, or the last one that ended."""
+
+    id: Annotated[str, Field(description="Build id; the AMI of a Job carries it as a tag.")]
+    trigger: str = ""
+    version: int = 0
+    attempt: int = 1
+    state: Annotated[
+        str, Field(description="Pending, Running, Succeeded, Failed or Cancelled.")
+    ] = ""
+    stage: str = ""
+    ref: Annotated[str, Field(description="Image build version ARN, or name of the Job.")] = ""
+    inputs: Annotated[str, Field(description="Digest of what spec.source says.")] = ""
+    parent: Annotated[str, Field(description="AMI it started from.")] = ""
+    image_id: str | None = None
+    message: str = ""
+    log: Annotated[str, Field(description="Where to read more.")] = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
 class ImageVersion(ApiModel):
     """One version with its AMIs per Region."""
 
@@ -312,11 +302,15 @@ class ImageVersion(ApiModel):
     fingerprint: Annotated[str, Field(description="Digest of source and home key.")] = ""
     created_at: str | None = None
     current: bool = False
+    gate: Annotated[str, Field(description="Pending, Passed, Failed, or empty: no gates.")] = ""
+    gates: tuple[GateResult, ...] = ()
+    tested_since: str | None = None
+    origin: Annotated[str, Field(description="Why and from what it was built.")] = ""
     images: tuple[RegionalImage, ...] = ()
 
 
 class LatestVersion(ApiModel):
-    """The version that shares follow: current and available in the home Region."""
+    """The version that shares follow: the newest that is available at home and passed its gates."""
 
     version: int
     image_id: str
@@ -342,6 +336,13 @@ class GoldenImageStatus(ApiModel):
     account: str | None = None
     latest: LatestVersion | None = None
     versions: Annotated[tuple[ImageVersion, ...], Field(max_length=200)] = ()
+    build: Annotated[Build | None, Field(description="The build under way.")] = None
+    last_build: Annotated[Build | None, Field(description="The last build that ended.")] = None
+    next_build: Annotated[str | None, Field(description="When the schedule builds next.")] = None
+    last_handled_rebuild: str | None = None
+    candidate: Annotated[
+        LatestVersion | None, Field(description="A version that has not passed its gates.")
+    ] = None
     source_id: str | None = None
     root_device_type: str | None = None
     product_codes: tuple[str, ...] = ()

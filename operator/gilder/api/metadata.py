@@ -4,7 +4,15 @@ from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
 from gilder.api.base import ApiModel
-from gilder.api.names import ABANDON, PAUSED, RECONCILE_NOW, REQUESTED_AT
+from gilder.api.names import (
+    ABANDON,
+    APPROVE,
+    PAUSED,
+    REBUILD,
+    RECONCILE_NOW,
+    REJECT,
+    REQUESTED_AT,
+)
 
 
 class Metadata(ApiModel):
@@ -22,6 +30,7 @@ class Metadata(ApiModel):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     finalizers: tuple[str, ...] = ()
+    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
 
     @property
@@ -46,3 +55,23 @@ class Metadata(ApiModel):
         """The value of reconcile-now or of Flux's requestedAt; a new value asks for a run."""
         parts = [self.annotations.get(k) for k in (RECONCILE_NOW, REQUESTED_AT)]
         return " ".join(p for p in parts if p) or None
+
+    @property
+    def rebuild_request(self) -> str | None:
+        """The value of rebuild; a new value asks for a build."""
+        return self.annotations.get(REBUILD) or None
+
+    @property
+    def approved(self) -> int:
+        """The version that approve names, or 0."""
+        return _number(self.annotations.get(APPROVE, ""))
+
+    @property
+    def rejected(self) -> int:
+        """The version that reject names, or 0."""
+        return _number(self.annotations.get(REJECT, ""))
+
+
+def _number(text: str) -> int:
+    text = text.strip().removeprefix("v")
+    return int(text) if text.isdecimal() and len(text) < 10 else 0

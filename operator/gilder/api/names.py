@@ -9,8 +9,14 @@ FINALIZER = f"{GROUP}/finalizer"
 RECONCILE_NOW = f"{GROUP}/reconcile-now"
 PAUSED = f"{GROUP}/paused"
 ABANDON = f"{GROUP}/abandon"  # "true" on an object being deleted: let go without touching AWS
+REBUILD = f"{GROUP}/rebuild"  # a new value asks for a build
+APPROVE = f"{GROUP}/approve"  # number of a version that gates.manual holds
+REJECT = f"{GROUP}/reject"  # likewise
 # What `flux reconcile` writes; honoured as reconcile-now.
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
+
+LABEL_IMAGE = f"{GROUP}/image"  # on Jobs: name of the GoldenImage
+LABEL_BUILD = f"{GROUP}/build"  # on Jobs: build id
 
 TAG_PREFIX = f"{GROUP}/"
 TAG_IMAGE = f"{GROUP}/image"  # <namespace>/<name> of the GoldenImage
@@ -21,3 +27,7 @@ TAG_ROLE = f"{GROUP}/role"  # home | replica | intermediate
 TAG_ATTEMPT = f"{GROUP}/attempt"  # decimal, from 1: which try of this copy
 TAG_ADOPTED = f"{GROUP}/adopted"  # "true" on an AMI that existed before us
 TAG_KEY = f"{GROUP}/key"  # ARN of the KMS key a copy was asked to be encrypted with
+TAG_BUILD = f"{GROUP}/build"  # id of the build that made the AMI; Packer templates set it
+TAG_ORIGIN = f"{GROUP}/origin"  # why and from what it was built: trigger, inputs, parent
+TAG_GATES = f"{GROUP}/gates"  # pending | passed | failed; absent: no gates when it was made
+TAG_TEST = f"{GROUP}/test"  # on a test instance: id of the AMI under test

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from gilder.api.goldenimage import NewestImage
 from gilder.api.names import TAG_CLUSTER
+from gilder.api.selection import NewestImage
 from gilder.aws import errors
 from gilder.aws.permissions import needs
 from gilder.core.observed import Image, Principals

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from gilder.api.goldenimage import ImageSource, InstanceSource
+from gilder.api.goldenimage import InstanceSource
+from gilder.api.selection import ImageSource
 from gilder.aws import errors, images, resources
 from gilder.aws.sessions import Sessions
 from gilder.core.observed import Observed, Problem
