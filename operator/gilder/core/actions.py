@@ -173,6 +173,172 @@ class ModifyLaunchPermission(Action):
         return f"{' and '.join(parts)} {self.image} in {self.region}"
 
 
+@dataclass(frozen=True, slots=True)
+class ComponentOrder:
+    """A component of a recipe: `arn`, or a document of ours to be kept as `name` and `version`."""
+
+    arn: str = ""
+    name: str = ""
+    version: str = ""
+    document: str = ""
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOrder:
+    """All that Image Builder must have of ours for a build: what to call it, and what is in it.
+
+    `devices`, `infrastructure` and `distributions` are in the shape of the API.
+    """
+
+    name: str  # of recipe, infrastructure and distribution configuration
+    version: str  # of the recipe; made from its content
+    parent: str
+    platform: str
+    components: tuple[ComponentOrder, ...]
+    devices: tuple[Mapping[str, Any], ...] = ()
+    working_directory: str = ""
+    user_data: str = ""
+    infrastructure: Mapping[str, Any]
+    distributions: tuple[Mapping[str, Any], ...]
+    tests: bool = True
+    tests_minutes: int = 720
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartBuild(Action):
+    """CreateImage or StartImagePipelineExecution of Image Builder. Unique by `build`, the client
+    token. `made` of its result is the ARN of the build."""
+
+    kind: ClassVar[str] = "StartBuild"
+    build: str
+    tags: Mapping[str, str]
+    pipeline: str = ""  # ARN of a pipeline of the user's, or
+    order: BuildOrder | None = None  # a recipe of ours
+
+    def describe(self) -> str:
+        if self.order is not None:
+            what = f"recipe {self.order.name} {self.order.version} on {self.order.parent}"
+        else:
+            what = f"pipeline {self.pipeline.rsplit('/', 1)[-1]}"
+        return f"start build {self.build} of {what} in {self.region}"
+
+    def as_dict(self) -> dict[str, Any]:
+        out = {"action": self.kind, "region": self.region, "build": self.build}
+        if self.order is None:
+            return {**out, "pipeline": self.pipeline}
+        return {**out, "recipe": self.order.name, "parent": self.order.parent}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelBuild(Action):
+    """CancelImageCreation; one that has ended is no error."""
+
+    kind: ClassVar[str] = "CancelBuild"
+    arn: str
+
+    def describe(self) -> str:
+        return f"cancel build {self.arn.split(':image/')[-1]} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRecipes(Action):
+    """Delete every recipe, component and configuration of ours with this name in Image Builder."""
+
+    kind: ClassVar[str] = "DeleteRecipes"
+    name: str
+
+    def describe(self) -> str:
+        return f"delete recipes and configurations {self.name} of Image Builder in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateJob(Action):
+    """Create a Kubernetes Job. Unique by its name, which holds the build id."""
+
+    kind: ClassVar[str] = "CreateJob"
+    build: str
+    manifest: Mapping[str, Any]
+
+    def describe(self) -> str:
+        return f"create Job {self.manifest['metadata']['name']} for build {self.build}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "action": self.kind,
+            "region": self.region,
+            "build": self.build,
+            "job": self.manifest["metadata"]["name"],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteJob(Action):
+    """Delete a Kubernetes Job with its pods."""
+
+    kind: ClassVar[str] = "DeleteJob"
+    namespace: str
+    name: str
+
+    def describe(self) -> str:
+        return f"delete Job {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchTest(Action):
+    """RunInstances of one test instance. Unique by `token`; it ends by itself after `minutes`."""
+
+    kind: ClassVar[str] = "LaunchTest"
+    image: str
+    token: str
+    type: str
+    profile: str
+    subnet: str = ""
+    groups: tuple[str, ...] = ()
+    tags: Mapping[str, str]
+    minutes: int
+    platform: str = "linux"
+
+    def describe(self) -> str:
+        return f"launch a test instance ({self.type}) of {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCheck(Action):
+    """SendCommand to a test instance. Found again by `check`, its comment."""
+
+    kind: ClassVar[str] = "RunCheck"
+    instance: str
+    check: str
+    document: str
+    version: str = ""
+    parameters: Mapping[str, tuple[str, ...]]
+    seconds: int
+
+    def describe(self) -> str:
+        return f"run check {self.check} on test instance {self.instance} in {self.region}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "action": self.kind,
+            "region": self.region,
+            "instance": self.instance,
+            "check": self.check,
+            "document": self.document,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndTest(Action):
+    """TerminateInstances of one test instance of ours."""
+
+    kind: ClassVar[str] = "EndTest"
+    instance: str
+
+    def describe(self) -> str:
+        return f"terminate test instance {self.instance} in {self.region}"
+
+
 AnyAction = (
     TagResources
     | UntagResources
@@ -183,6 +349,26 @@ AnyAction = (
     | CreateGrant
     | RevokeGrant
     | ModifyLaunchPermission
+    | StartBuild
+    | CancelBuild
+    | DeleteRecipes
+    | CreateJob
+    | DeleteJob
+    | LaunchTest
+    | RunCheck
+    | EndTest
+)
+
+# Work on a new version. It follows from time and triggers, so it is never drift.
+WORK = (
+    StartBuild,
+    CancelBuild,
+    DeleteRecipes,
+    CreateJob,
+    DeleteJob,
+    LaunchTest,
+    RunCheck,
+    EndTest,
 )
 
 
