@@ -12,7 +12,9 @@ import yaml
 from gilder.api.crd import crds
 from gilder.sandbox.aws.seed import Seeded, seed
 from gilder.sandbox.aws.server import SandboxAws, start_aws
+from gilder.sandbox.baking import bake
 from gilder.sandbox.kubernetes.cluster import Cluster, start_cluster
+from gilder.sandbox.kubernetes.jobs import Jobs
 from gilder.sandbox.kubernetes.manifests import apply, install_crds
 from gilder.sandbox.process import OperatorProcess
 
@@ -42,6 +44,9 @@ class World:
             self.aws.stop()
             raise
         install_crds(self.cluster, crds())
+        self.jobs = Jobs(self.cluster)
+        self.jobs.behave(".*", bake(self.aws))
+        self.jobs.start()
         self.operator = OperatorProcess(
             directory / "operator.log", self.operator_env(settings or {})
         )
@@ -76,6 +81,7 @@ class World:
 
     def stop(self) -> None:
         self.operator.stop()
+        self.jobs.stop()
         self.cluster.stop()
         self.aws.stop()
 

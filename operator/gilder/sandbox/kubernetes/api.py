@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from gilder.sandbox.kubernetes import admission, definitions, objects, patches
+from gilder.sandbox.kubernetes import admission, batch, definitions, objects, patches
 from gilder.sandbox.kubernetes.errors import (
     ApiError,
     already_exists,
@@ -20,7 +20,8 @@ from gilder.sandbox.kubernetes.errors import (
     not_found,
     unsupported_media_type,
 )
-from gilder.sandbox.kubernetes.kinds import CRD, NAMESPACE, Kind
+from gilder.sandbox.kubernetes.kinds import CRD, JOB, NAMESPACE, POD, Kind
+from gilder.sandbox.kubernetes.logs import PodLogs
 from gilder.sandbox.kubernetes.registry import Registry
 from gilder.sandbox.kubernetes.removal import Removal
 from gilder.sandbox.kubernetes.selectors import Predicate, field_predicate, label_predicate
@@ -73,6 +74,7 @@ class Api:
         self.store = store
         self.registry = registry
         self.removal = Removal(store, registry)
+        self.logs = PodLogs()
         for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
             self.create(NAMESPACE, "", {"metadata": {"name": name}})
 
@@ -128,7 +130,13 @@ class Api:
             labels = obj["metadata"].get("labels", {})
             name = obj["metadata"].get("name", "")
             obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": name}
+        elif kind == POD:
+            obj["status"] = {"phase": "Pending"}
+        elif kind == JOB:
+            obj = batch.created(obj)
         admission.check(obj, None, kind)
+        if kind == JOB:
+            _check_job(obj, None)
         key = objects.key_of(obj)
         if self.store.get(kind.storage, key) is not None:
             raise already_exists(kind.group, kind.plural, key[1])
@@ -205,10 +213,14 @@ class Api:
             new = objects.with_status(new, old)
         else:
             new = objects.carried_over(new, old, kind)
+            if kind == JOB:
+                new = batch.defaulted(new)
         if kind == CRD:
             new = definitions.established(new) if not definitions.check(new, old) else new
         new = objects.next_generation(new, old, kind)
         admission.check(new, old, kind)
+        if kind == JOB and not subresource:
+            _check_job(new, old)
         if new == old:
             return Written(served(old, kind), warnings=warnings)
         if options.dry_run:
@@ -245,9 +257,24 @@ class Api:
             raise forbidden("", "namespaces", name, "this namespace may not be deleted")
         if dry:
             return served(obj, kind), True
-        orphan = options.get("propagationPolicy") == "Orphan"
+        policy = options.get("propagationPolicy")
+        orphan = policy == "Orphan" or (kind.orphans and not policy)
+        if orphan:
+            self._set_free(obj["metadata"]["uid"])
         left = self.removal.delete(kind.storage, key, orphan=orphan)
         return served(left or obj, kind), left is None
+
+    def _set_free(self, uid: str) -> None:
+        """Take an owner out of what it owns."""
+        for storage in self.store.storages():
+            for obj in self.store.select(storage):
+                owners = obj["metadata"].get("ownerReferences") or []
+                others = [o for o in owners if o.get("uid") != uid]
+                if others != owners:
+                    rest = {k: v for k, v in obj["metadata"].items() if k != "ownerReferences"}
+                    kept = {"ownerReferences": others} if others else {}
+                    freed = {**obj, "metadata": {**rest, **kept}}
+                    self.store.put(storage, objects.key_of(obj), freed)
 
     def _put(self, kind: Kind, key: Key, obj: Object) -> Object:
         if kind == CRD:
@@ -286,6 +313,12 @@ class Api:
             raise method_not_allowed(
                 "create not allowed while custom resource definition is terminating"
             )
+
+
+def _check_job(job: Object, old: Object | None) -> None:
+    causes = batch.check(job, old)
+    if causes:
+        raise invalid(JOB.group, JOB.kind, job["metadata"].get("name", ""), causes)
 
 
 def _check_identity(kind: Kind, old: Object, new: Object) -> None:

@@ -6,8 +6,17 @@ from typing import Any
 
 from aiohttp import web
 
-from gilder.sandbox.kubernetes import discovery, negotiation, openapi, routes, tables
+from gilder.sandbox.kubernetes import (
+    batch,
+    discovery,
+    logs,
+    negotiation,
+    openapi,
+    routes,
+    tables,
+)
 from gilder.sandbox.kubernetes.api import Api, Options, Written, selection
+from gilder.sandbox.kubernetes.client import AGENT
 from gilder.sandbox.kubernetes.counters import Requests
 from gilder.sandbox.kubernetes.errors import (
     ApiError,
@@ -34,6 +43,8 @@ class Handler:
     def __init__(self, api: Api, watches: Watches, faults: Faults, requests: Requests) -> None:
         self._api = api
         self._watches = watches
+        # Those of the sandbox's own controllers: out of reach of faults, and not counted.
+        self._own_watches = Watches(api.store, api.registry)
         self._faults = faults
         self._requests = requests
 
@@ -59,10 +70,11 @@ class Handler:
         watch = request.query.get("watch") in ("true", "1")
         if target is not None:
             verb, resource = target.verb(request.method, watch=watch), target.resource
-        self._requests.add(verb, resource)
-        fault = self._faults.taken(request.method, request.path_qs)
-        if fault is not None:
-            raise fault
+        if not _is_own(request):
+            self._requests.add(verb, resource)
+            fault = self._faults.taken(request.method, request.path_qs)
+            if fault is not None:
+                raise fault
         if target is not None:
             return await self._resource(request, target, verb)
         if found is not None and found[2]:
@@ -120,8 +132,10 @@ class Handler:
     async def _resource(
         self, request: web.Request, target: Target, verb: str
     ) -> web.StreamResponse:
-        shape = negotiation.shape(request.headers.get("Accept", ""))
         kind = target.kind
+        if target.subresource in kind.subresources:
+            return self._log(request, target, verb)
+        shape = negotiation.shape(request.headers.get("Accept", ""))
         match verb:
             case "watch":
                 return await self._watch(request, target, shape.name)
@@ -153,10 +167,21 @@ class Handler:
                     kind, target.namespace, target.name, media, body, target.subresource, options
                 )
             case "delete" | "deletecollection" if not target.subresource:
-                return self._delete(request.query, target, content, content_type, options)
+                wanted = _delete_options(request.query, content, content_type)
+                response = self._delete(request.query, target, wanted, options)
+                if kind.orphans and not wanted["propagationPolicy"]:
+                    response.headers.add("Warning", _warning(batch.ORPHAN_WARNING))
+                return response
             case _:
                 raise method_not_allowed()
         return _written(written, target, shape.name, request.query)
+
+    def _log(self, request: web.Request, target: Target, verb: str) -> web.Response:
+        if verb != "get":
+            raise method_not_allowed()
+        pod = self._api.get(target.kind, target.namespace, target.name)
+        text = logs.answer(pod, request.query, self._api.logs)
+        return web.Response(body=text, content_type="text/plain")
 
     def _list(self, query: Mapping[str, str], target: Target, shape: str) -> web.Response:
         version = query.get("resourceVersion", "")
@@ -215,7 +240,8 @@ class Handler:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         try:
-            await self._watches.stream(watched, response.write)
+            watches = self._own_watches if _is_own(request) else self._watches
+            await watches.stream(watched, response.write)
             await response.write_eof()
         except DroppedError:
             if request.transport is not None:
@@ -228,15 +254,9 @@ class Handler:
         self,
         query: Mapping[str, str],
         target: Target,
-        content: bytes,
-        content_type: str,
+        wanted: dict[str, Any],
         options: Options,
     ) -> web.Response:
-        wanted = negotiation.body(content, content_type) if content.strip() else {}
-        if not isinstance(wanted, dict):
-            raise bad_request("DeleteOptions must be an object")
-        policy = query.get("propagationPolicy") or wanted.get("propagationPolicy")
-        wanted = {**wanted, "propagationPolicy": policy}
         dry = options.dry_run or wanted.get("dryRun") == ["All"]
         kind = target.kind
         if target.name:
@@ -272,6 +292,10 @@ class Handler:
         )
 
 
+def _is_own(request: web.Request) -> bool:
+    return request.headers.get("User-Agent") == AGENT
+
+
 def _selection(query: Mapping[str, str], target: Target) -> Any:
     return selection(target.kind, query.get("labelSelector", ""), query.get("fieldSelector", ""))
 
@@ -284,6 +308,14 @@ def _shaped(obj: Object, target: Target, shape: str, query: Mapping[str, str]) -
             return tables.bookmark(obj)
         return tables.table([obj], target.kind, metadata, include)
     return tables.partial(obj) if shape == "PartialObjectMetadata" else obj
+
+
+def _delete_options(query: Mapping[str, str], content: bytes, content_type: str) -> dict[str, Any]:
+    wanted = negotiation.body(content, content_type) if content.strip() else {}
+    if not isinstance(wanted, dict):
+        raise bad_request("DeleteOptions must be an object")
+    policy = query.get("propagationPolicy") or wanted.get("propagationPolicy")
+    return {**wanted, "propagationPolicy": policy}
 
 
 def _options(query: Mapping[str, str]) -> Options:
@@ -311,9 +343,13 @@ def _written(
 ) -> web.Response:
     response = _json(_shaped(written.obj, target, shape, query), 201 if written.created else 200)
     for warning in written.warnings:
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 - "{quoted}"')
+        response.headers.add("Warning", _warning(warning))
     return response
+
+
+def _warning(text: str) -> str:
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{quoted}"'
 
 
 def _json(body: Any, status: int = 200) -> web.Response:

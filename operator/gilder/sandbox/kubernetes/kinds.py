@@ -45,6 +45,10 @@ class Kind:
     # Storage of another resource that this one is a second view of.
     view_of: tuple[str, str] | None = None
     verbs: tuple[str, ...] = ALL_VERBS
+    # Subresources beside status; they are read only.
+    subresources: tuple[str, ...] = ()
+    # Whether dependents stay when a deletion does not say what becomes of them.
+    orphans: bool = False
 
     @property
     def api_version(self) -> str:
@@ -145,6 +149,30 @@ EVENTS_VIEW = _kind(
         ("Message", "string", ".note"),
     ),
 )
+POD = _kind(
+    "",
+    "v1",
+    "Pod",
+    "pods",
+    short_names=("po",),
+    categories=("all",),
+    status=True,
+    subresources=("log",),
+    fields=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
+    columns=(*_columns(("Status", "string", ".status.phase")), AGE),
+)
+JOB = _kind(
+    "batch",
+    "v1",
+    "Job",
+    "jobs",
+    categories=("all",),
+    status=True,
+    generation=True,
+    orphans=True,
+    fields=("status.successful",),
+    columns=(*_columns(("Succeeded", "integer", ".status.succeeded")), AGE),
+)
 
 BUILT_IN: tuple[Kind, ...] = (
     NAMESPACE,
@@ -171,17 +199,7 @@ BUILT_IN: tuple[Kind, ...] = (
         status=True,
         columns=(*_columns(("Type", "string", ".spec.type")), AGE),
     ),
-    _kind(
-        "",
-        "v1",
-        "Pod",
-        "pods",
-        short_names=("po",),
-        categories=("all",),
-        status=True,
-        fields=("spec.nodeName", "spec.serviceAccountName", "status.phase"),
-        columns=(*_columns(("Status", "string", ".status.phase")), AGE),
-    ),
+    POD,
     _kind(
         "apps",
         "v1",
@@ -199,17 +217,7 @@ BUILT_IN: tuple[Kind, ...] = (
             AGE,
         ),
     ),
-    _kind(
-        "batch",
-        "v1",
-        "Job",
-        "jobs",
-        categories=("all",),
-        status=True,
-        generation=True,
-        fields=("status.successful",),
-        columns=(*_columns(("Succeeded", "integer", ".status.succeeded")), AGE),
-    ),
+    JOB,
     _kind(
         "coordination.k8s.io",
         "v1",

@@ -50,7 +50,8 @@ def target(registry: Registry, group: str, version: str, rest: list[str]) -> Tar
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource and not (subresource == "status" and kind.status):
+    served = (*kind.subresources, *(("status",) if kind.status else ()))
+    if subresource and subresource not in served:
         return None
     if name and kind.namespaced and not namespace:
         return None
