@@ -12,17 +12,26 @@ from typing import Any
 from gilder.api.crd import crds
 from gilder.api.names import (
     ABANDON,
+    APPROVE,
     FINALIZER,
+    LABEL_BUILD,
+    LABEL_IMAGE,
     PAUSED,
+    REBUILD,
     RECONCILE_NOW,
+    REJECT,
     REQUESTED_AT,
     TAG_ADOPTED,
     TAG_ATTEMPT,
+    TAG_BUILD,
     TAG_CLUSTER,
+    TAG_GATES,
     TAG_IMAGE,
     TAG_KEY,
+    TAG_ORIGIN,
     TAG_ROLE,
     TAG_SOURCE,
+    TAG_TEST,
     TAG_VERSION,
 )
 from gilder.config import Settings
@@ -36,6 +45,9 @@ ANNOTATIONS = {
     REQUESTED_AT: "The same, as `flux reconcile` writes it.",
     PAUSED: '`"true"`: as `spec.suspend`, without a change of spec.',
     ABANDON: '`"true"` on an object that is being deleted: let go of it and leave AWS as it is.',
+    REBUILD: "Any new value, on a GoldenImage: build, or capture the instance, anew.",
+    APPROVE: "Number of the version that passes `spec.gates.manual`.",
+    REJECT: "Number of the version that fails `spec.gates.manual`.",
 }
 TAGS = {
     TAG_IMAGE: "`<namespace>/<name>` of the GoldenImage.",
@@ -46,6 +58,16 @@ TAGS = {
     TAG_ATTEMPT: "Which try of this copy it is, from 2.",
     TAG_ADOPTED: '`"true"` on an AMI that was there before.',
     TAG_KEY: "ARN of the KMS key that the copy was asked to be encrypted with.",
+    TAG_BUILD: "Id of the build that made the AMI. A Job must set it; Image Builder's images have "
+    "it too.",
+    TAG_ORIGIN: "Why and from what the version was built: `trigger=... inputs=... parent=...`.",
+    TAG_GATES: "On the home AMI: `pending`, `passed`, `failed/<digest of the gates>`, or `waived` "
+    "once there were no gates any more. Absent: there were none when it was made.",
+    TAG_TEST: "On a test instance: id of the AMI that is checked.",
+}
+LABELS = {
+    LABEL_IMAGE: "Name of the GoldenImage, cut with a digest when it is too long for a label.",
+    LABEL_BUILD: "Id of the build.",
 }
 
 
@@ -61,8 +83,13 @@ def reference() -> str:
         out += _kind(crd)
     out += ["## Annotations\n", *_pairs("Annotation", ANNOTATIONS)]
     out += [f"The finalizer is `{FINALIZER}`.\n"]
-    out += ["## Tags\n", "On every AMI that the operator owns, and on its snapshots.\n"]
+    out += [
+        "## Tags\n",
+        "On every AMI that the operator owns and on its snapshots, as far as they apply.\n",
+    ]
     out += _pairs("Tag", TAGS)
+    out += ["## Labels\n", "On the Jobs of `spec.source.job` and on their pods.\n"]
+    out += _pairs("Label", LABELS)
     return "\n".join(out)
 
 

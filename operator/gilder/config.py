@@ -60,6 +60,17 @@ class Settings(BaseSettings):
         Field(ge=3, description="Seconds after which a leader that is gone is replaced."),
     ] = 30.0
     workers: Annotated[int, Field(ge=1, le=64, description="Reconciles at once.")] = 8
+    max_builds: Annotated[
+        int,
+        Field(ge=1, le=1000, description="Builds of Image Builder and by Jobs at once."),
+    ] = 10
+    jobs: Annotated[
+        bool,
+        Field(
+            description="Whether source.job may make Kubernetes Jobs. Whoever may write "
+            "GoldenImages can then run pods in their namespace."
+        ),
+    ] = True
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of /metrics; 0: none.")
     ] = 9090

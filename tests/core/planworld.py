@@ -19,7 +19,7 @@ from gilder.core.actions import AnyAction
 from gilder.core.digest import digest
 from gilder.core.observed import Grant, Image, Key, Observed, Principals, Problem, RegionView
 from gilder.core.sharing import Gilded, Place, Share, grant_name, principal_of
-from gilder.core.versions import Memory, Wanted
+from gilder.core.wanted import Memory, Wanted
 
 OWNER = "111111111111"
 FOREIGN = "999999999999"

@@ -49,7 +49,7 @@ from gilder.core.digest import digest
 from gilder.core.observed import NOBODY, ImageIndex, Principals, Problem, Snapshot
 from gilder.core.plan import Draft, Plan, freeze, stalled
 from gilder.core.predict import placeholder, predict
-from gilder.core.versions import Known, Memory, remember
+from gilder.core.wanted import Known, Memory, remember
 
 ALL = Principals(frozenset({A}), frozenset({ORG}), frozenset({OU}), True)
 

@@ -41,7 +41,8 @@ from gilder.core.actions import (
 )
 from gilder.core.observed import Image, Instance, Observed
 from gilder.core.predict import predict
-from gilder.core.versions import ImagePlan, Known, Memory, Source, Wanted, plan_image
+from gilder.core.versions import ImagePlan, plan_image
+from gilder.core.wanted import Known, Memory, Source, Wanted
 
 ROUNDS = 8
 DR_OTHER = key_arn(DR, 2)

@@ -43,17 +43,9 @@ from gilder.api.names import (
 )
 from gilder.core.actions import CopyImage, CreateImage, TagResources, UntagResources
 from gilder.core.observed import Image, Instance, Observed, Problem, Snapshot
-from gilder.core.versions import (
-    NAME_LIMIT,
-    ImagePlan,
-    Known,
-    Memory,
-    Source,
-    Wanted,
-    ami_name,
-    plan_image,
-    remember,
-)
+from gilder.core.slots import NAME_LIMIT, ami_name
+from gilder.core.versions import ImagePlan, plan_image
+from gilder.core.wanted import Known, Memory, Source, Wanted, remember
 
 UNRESOLVED = Problem("SourceNotFound", "no such parameter", permanent=False)
 INSTANCE = Instance("i-00000001", "running", "ebs")
@@ -570,7 +562,7 @@ def test_plan(case: Case) -> None:
     got = reasons(result.plan.problems)
     assert got == [r or UNRESOLVED.reason for r in case.problems]
     assert len(result.plan.waiting) == case.waits, result.plan.waiting
-    assert result.version == case.version
+    assert result.candidate == case.version
     assert result.plan.settled == (not (case.lines or case.problems or case.waits))
 
 
@@ -598,7 +590,7 @@ def test_a_lost_status_changes_no_number(case: Case) -> None:
     )
     for past in (Memory(), full):
         result = plan(wanted(past, **case.spec), case.source, seen)
-        assert result.version == case.version
+        assert result.candidate == case.version
 
 
 # Details that a line does not show

@@ -30,7 +30,10 @@ def of_kind(documents: Documents, kind: str) -> dict[str, Any]:
 
 
 def test_every_file_parses() -> None:
-    files = [*(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "crds").iterdir()]
+    # deploy/checks has documents of Systems Manager and Image Builder: tests/deploy/test_checks.py.
+    checks = ROOT / "deploy/checks"
+    files = [f for f in (ROOT / "deploy").rglob("*.yaml") if checks not in f.parents]
+    files += (ROOT / "crds").iterdir()
     assert len(files) > 8
     for file in files:
         assert all(d["kind"] for d in yaml.safe_load_all(file.read_text())), file

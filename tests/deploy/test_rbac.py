@@ -31,6 +31,12 @@ CALLS: dict[str, set[Right]] = {
     "get_lease GET": {("get", "leases")},
     "put_lease PUT": {("update", "leases")},
     "put_lease POST": {("create", "leases")},
+    "list_jobs GET": {("list", "jobs")},
+    "create POST": {("create", "jobs")},
+    "create GET": {("get", "jobs")},
+    "delete DELETE": {("delete", "jobs")},
+    "log GET": {("list", "pods")},
+    "log text": {("get", "pods/log")},
 }
 # What kopf watches on its own.
 WATCHES: set[Right] = {
@@ -66,6 +72,8 @@ def calls() -> set[str]:
             if node.func.attr == "_request":
                 assert isinstance(node.args[0], ast.Constant)
                 found.add(f"{function.name} {node.args[0].value}")
+            elif node.func.attr == "_text":
+                found.add(f"{function.name} text")
     return found
 
 

@@ -90,6 +90,7 @@ class World:
         self.store.put(share())
         self.queue, self.views = Queue(*batches), Views()
         self.enqueued: list[set[Key]] = []
+        self.builds_forgotten: list[str] = []
         self.drift = Drift(self.queue, self.around())
 
     def around(self) -> Surroundings:
@@ -98,6 +99,7 @@ class World:
             account=lambda: ACCOUNT,
             standing_on=self.store.standing_on,
             views=self.views,
+            forget_work=self.builds_forgotten.append,
             enqueue=self.enqueued.append,
         )
 

@@ -10,6 +10,7 @@ from gilder.api.selection import NewestImage
 from gilder.aws import errors
 from gilder.aws.permissions import needs
 from gilder.core.observed import Image, Principals
+from gilder.core.times import rfc3339
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -55,6 +56,23 @@ def by_ids(ec2: "EC2Client", ids: Iterable[str]) -> list[Raw]:
 
 
 @needs("ec2:DescribeImages")
+def tagged(ec2: "EC2Client", key: str, values: Iterable[str]) -> list[Raw]:
+    """AMIs of this account whose tag has one of these values, disabled ones included."""
+    wanted = sorted(set(values))
+    found: list[Raw] = []
+    for start in range(0, len(wanted), IDS):
+        batch = [_literal(v) for v in wanted[start : start + IDS]]
+        found += _describe(
+            ec2,
+            Owners=["self"],
+            Filters=[{"Name": f"tag:{key}", "Values": batch}],
+            IncludeDeprecated=True,
+            IncludeDisabled=True,
+        )
+    return found
+
+
+@needs("ec2:DescribeImages")
 def newest(ec2: "EC2Client", want: NewestImage) -> str | None:
     """Id of the newest available AMI that `want` matches, or None."""
     filters = [{"Name": "state", "Values": ["available"]}]
@@ -85,6 +103,7 @@ def parse(raw: Raw, region: str, keys: Mapping[str, str | None]) -> Image:
     """An Image of a DescribeImages entry; `keys` maps its snapshots to their KMS key ARNs."""
     snapshots = snapshot_ids(raw)
     devices = [d["Ebs"] for d in raw.get("BlockDeviceMappings", []) if "Ebs" in d]
+    scan: Mapping[str, Any] = raw.get("ScanResults") or {}
     return Image(
         id=raw["ImageId"],
         region=region,
@@ -101,6 +120,9 @@ def parse(raw: Raw, region: str, keys: Mapping[str, str | None]) -> Image:
         kms_keys=frozenset(k for k in (keys.get(s) for s in snapshots) if k),
         tags={t["Key"]: t["Value"] for t in raw.get("Tags", [])},
         source_image=raw.get("SourceImageId"),
+        platform=str(raw.get("Platform") or "linux").lower(),
+        scanned_at=rfc3339(scan["FindingScanDate"]) if "FindingScanDate" in scan else "",
+        worst=str(scan.get("HighestFindingSeverityLabel", "")).lower(),
     )
 
 

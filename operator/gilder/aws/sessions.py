@@ -15,6 +15,7 @@ from gilder.core.events import user_agent
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_imagebuilder.client import ImagebuilderClient
     from mypy_boto3_kms.client import KMSClient
     from mypy_boto3_ssm.client import SSMClient
 
@@ -66,6 +67,10 @@ class Sessions:
 
     def ssm(self, region: str) -> "SSMClient":
         client: SSMClient = self._client("ssm", region)
+        return client
+
+    def imagebuilder(self, region: str) -> "ImagebuilderClient":
+        client: ImagebuilderClient = self._client("imagebuilder", region)
         return client
 
     def sqs(self, region: str) -> Any:

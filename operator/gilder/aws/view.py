@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from gilder.api.names import TAG_BUILD
 from gilder.aws import errors, images, keys, resources
 from gilder.aws.images import Raw
 from gilder.aws.sessions import Sessions
@@ -258,6 +259,8 @@ class Views:
                 self._read_images(region, extras, account)
             elif more := needs.images - region.extras - region.images.keys():
                 self._read_more(region, more, account)
+            if needs.builds:
+                self._read_built(region, needs.builds, account)
             if region.problem:
                 return RegionView(name, problem=region.problem)
             found = {k: self._key(region, k) for k in sorted(needs.keys)}
@@ -305,6 +308,20 @@ class Views:
             region.read_at = NEVER
             return
         region.extras |= ids
+
+    def _read_built(self, region: _Region, builds: frozenset[str], account: str) -> None:
+        """Add AMIs that are found by the id of the build that made them."""
+        left = builds - {i.tags.get(TAG_BUILD, "") for i in region.images.values()}
+        if region.problem or not left:
+            return
+        try:
+            found = images.tagged(self.sessions.ec2(region.name), TAG_BUILD, left)
+            self._take(region, {r["ImageId"]: r for r in found}, account)
+        except errors.AWS_ERRORS as error:
+            region.problem = errors.problem(error, f"reading AMIs in {region.name}", region.name)
+            region.read_at = NEVER
+            return
+        region.extras |= {r["ImageId"] for r in found}
 
     def _take(self, region: _Region, raws: Mapping[str, Raw], account: str) -> None:
         mine = [r for r in raws.values() if r.get("OwnerId") == account]

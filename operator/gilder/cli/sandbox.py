@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from rich.console import Console
@@ -14,9 +14,15 @@ from rich.table import Table
 
 from gilder.api.names import GROUP, VERSION
 
+if TYPE_CHECKING:
+    from gilder.sandbox.world import World
+
 CONVERGE_SECONDS = 60.0
 HEAL_SECONDS = 45.0
+BUILD_SECONDS = 90.0
 IMAGE_DELAY = 2.0  # seconds that an AMI is pending, so that there is something to see
+# Seconds that builds, boots and checks take, for the same reason.
+WORK = {"build_seconds": 4.0, "ssm_online_seconds": 1.0, "command_seconds": 1.0}
 PAUSE = 0.25
 SWEEP_SECONDS = 30
 
@@ -39,7 +45,8 @@ def show(once: bool, directory: Path) -> int:
     with World(
         directory,
         image_delay=IMAGE_DELAY,
-        settings={"RESYNC_SECONDS": str(SWEEP_SECONDS)},
+        aws=WORK,
+        settings={"RESYNC_SECONDS": str(SWEEP_SECONDS), "POLL_SECONDS": "1"},
         events=True,
     ) as world:
         view = _View(world.cluster.url, world.cluster.token)
@@ -69,6 +76,8 @@ def show(once: bool, directory: Path) -> int:
                     return _failed(console, world.operator.tail(), "AWS was not healed")
                 console.print(f"[green]✓[/] healed in {took:.1f} s, read back from AWS")
                 console.print(f"  {view.told_since(before)}\n")
+            if not _gates(console, world, view):
+                return _failed(console, world.operator.tail(), "the gates did not hold")
             took = _watch(console, view, view.all_ready, HEAL_SECONDS, "settling")
             if took is None:
                 return _failed(console, world.operator.tail(), "not everything is Ready again")
@@ -82,6 +91,28 @@ def show(once: bool, directory: Path) -> int:
         except KeyboardInterrupt:
             console.print("\nStopping ...")
             return 0 if not once else 130
+
+
+def _gates(console: Console, world: "World", view: "_View") -> bool:
+    """A build whose check fails is kept aside; the next one passes and is released."""
+    from gilder.sandbox.demonstration import Gates
+
+    gates = Gates(world, "web")
+    console.print("[bold]A rebuild:[/] with a private key left in the image")
+    gates.rebuild("first", leaving_a_key=True)
+    took = _watch(console, view, gates.kept_aside, BUILD_SECONDS, "building")
+    if took is None:
+        return False
+    console.print(f"[green]✓[/] built, tested and kept aside in {took:.1f} s")
+    console.print(f"  {gates.told()}\n", soft_wrap=True)
+    console.print("[bold]Another rebuild:[/] without it")
+    gates.rebuild("second")
+    took = _watch(console, view, gates.released, BUILD_SECONDS, "building")
+    if took is None:
+        return False
+    console.print(f"[green]✓[/] built, tested, copied and shared in {took:.1f} s")
+    console.print(f"  {gates.told()}\n", soft_wrap=True)
+    return gates.nothing_left()
 
 
 class _View:

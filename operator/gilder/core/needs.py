@@ -1,24 +1,37 @@
 """What must be read from AWS before a plan can be made, by Region."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gilder.api.goldenimage import GoldenImageSpec
+from gilder.api.names import TAG_GATES
+from gilder.api.selection import ImageSource
+from gilder.core.building import UNDER_WAY
+from gilder.core.observed import Observed
+from gilder.core.recipes import recipe_name
 from gilder.core.sharing import Place, Share
-from gilder.core.versions import Wanted
+from gilder.core.wanted import Wanted
+from gilder.core.work import SeenJob, WorkNeeds
 
 
 @dataclass(frozen=True, slots=True)
 class RegionNeeds:
-    """Of one Region: AMIs beyond those that carry our tag, keys as written, parameter names."""
+    """Of one Region: AMIs beyond those that carry our tag, keys as written, parameter names.
+
+    `builds` are ids of builds whose AMI is found by its tag.
+    """
 
     images: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()
+    builds: frozenset[str] = frozenset()
 
     def __or__(self, other: "RegionNeeds") -> "RegionNeeds":
         return RegionNeeds(
-            self.images | other.images, self.keys | other.keys, self.parameters | other.parameters
+            self.images | other.images,
+            self.keys | other.keys,
+            self.parameters | other.parameters,
+            self.builds | other.builds,
         )
 
 
@@ -40,16 +53,17 @@ def regions_of(spec: GoldenImageSpec) -> frozenset[str]:
     return frozenset({spec.region, *(r.region for r in spec.replicas)})
 
 
-def of_image(want: Wanted) -> dict[str, RegionNeeds]:
+def of_image(want: Wanted, jobs: Sequence[SeenJob] = ()) -> dict[str, RegionNeeds]:
     """What the plan of one GoldenImage needs."""
     spec = want.spec
     needs: dict[str, RegionNeeds] = dict.fromkeys(regions_of(spec), NOTHING)
-    home = NOTHING
-    if spec.source.image is not None:
-        if spec.source.image.id:
-            home |= RegionNeeds(images=frozenset({spec.source.image.id}))
-        if spec.source.image.ssm_parameter:
-            home |= RegionNeeds(parameters=frozenset({spec.source.image.ssm_parameter}))
+    home = _of_build(want, jobs)
+    selected = selection(spec)
+    if selected is not None:
+        if selected.id:
+            home |= RegionNeeds(images=frozenset({selected.id}))
+        if selected.ssm_parameter:
+            home |= RegionNeeds(parameters=frozenset({selected.ssm_parameter}))
     if spec.encryption is not None:
         home |= RegionNeeds(keys=frozenset({spec.encryption.kms_key_id}))
     needs[spec.region] = home
@@ -59,6 +73,51 @@ def of_image(want: Wanted) -> dict[str, RegionNeeds]:
     for (_, region, _), known in want.memory.images.items():
         needs[region] = needs.get(region, NOTHING) | RegionNeeds(images=frozenset({known.image_id}))
     return needs
+
+
+def selection(spec: GoldenImageSpec) -> ImageSource | None:
+    """The AMI that spec.source names: the source itself, or the parent image of a recipe."""
+    if spec.source.image is not None:
+        return spec.source.image
+    builder = spec.source.image_builder
+    return builder.recipe.parent_image if builder is not None and builder.recipe else None
+
+
+def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
+    """The AMI of the last build until it is a version, and that of a Job that has ended."""
+    needs = NOTHING
+    last, record = want.memory.last_build, want.memory.build
+    if last is not None and last.image_id and last.id not in want.memory.fingerprints:
+        needs |= RegionNeeds(images=frozenset({last.image_id}))
+    if record is not None and want.spec.source.job is not None:
+        job = next((j for j in jobs if j.build == record.id), None)
+        if record.state != "Pending" and (job is None or job.state != "running" or job.deleting):
+            needs |= RegionNeeds(builds=frozenset({record.id}))
+    return needs
+
+
+def of_work(want: Wanted, seen: Observed) -> WorkNeeds:
+    """What must be read of builds and checks in the home Region."""
+    memory, source = want.memory, want.spec.source
+    names: frozenset[str] = frozenset()
+    builds: frozenset[str] = frozenset()
+    record = memory.build
+    if record is not None and source.image_builder is not None and record.state in UNDER_WAY:
+        if source.image_builder.recipe is not None:
+            names = frozenset({recipe_name(want.cluster, want.key)})
+        elif record.ref:
+            builds = frozenset({record.ref})
+    gates = want.spec.gates
+    ssm = gates is not None and gates.ssm is not None
+    checking = any(t.state == "Pending" for t in memory.tested.values())
+    scans: frozenset[tuple[str, str]] = frozenset()
+    if gates is not None and gates.inspector is not None:
+        scans = frozenset(
+            (i.id, i.scanned_at)
+            for i in seen.region(want.spec.region).belonging(want.cluster, want.key, seen.account)
+            if i.scanned_at and i.role == "home" and i.tags.get(TAG_GATES) == "pending"
+        )
+    return WorkNeeds(names, builds, ssm or checking, ssm and checking, scans)
 
 
 def of_share(share: Share) -> dict[str, RegionNeeds]:

@@ -69,6 +69,9 @@ class Image:
     kms_keys: frozenset[str] = frozenset()
     tags: Mapping[str, str] = field(default_factory=dict)
     source_image: str | None = None
+    platform: str = "linux"  # or windows
+    scanned_at: str = ""  # when Inspector looked at it last; RFC 3339, UTC
+    worst: str = ""  # the highest severity it found, in lower case
 
     @property
     def available(self) -> bool:

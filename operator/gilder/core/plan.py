@@ -30,8 +30,12 @@ class Draft:
     def wait(self, what: str, seconds: float | None = None) -> None:
         self.waiting.append(what)
         if seconds is not None:
-            known = self.retry_after
-            self.retry_after = seconds if known is None else min(seconds, known)
+            self.wake(seconds)
+
+    def wake(self, seconds: float) -> None:
+        """Look again then, though nothing is awaited."""
+        known = self.retry_after
+        self.retry_after = seconds if known is None else min(seconds, known)
 
 
 @dataclass(frozen=True, slots=True)

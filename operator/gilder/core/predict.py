@@ -84,6 +84,8 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
         case ModifyLaunchPermission():
             now = (view.permissions.get(action.image, NOBODY) | action.add) - action.remove
             return replace(view, permissions={**view.permissions, action.image: now})
+        case _:  # builds and checks take their time, and what comes of them is not known
+            return view
 
 
 def _with(view: RegionView, image: Image) -> RegionView:

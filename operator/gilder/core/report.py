@@ -3,15 +3,25 @@
 from collections.abc import Iterable, Sequence
 
 from gilder.api.conditions import Condition, ConditionType
+from gilder.api.names import TAG_GATES
 from gilder.core.actions import (
+    WORK,
     AnyAction,
+    CancelBuild,
     CopyImage,
     CreateGrant,
     CreateImage,
+    CreateJob,
+    DeleteJob,
+    DeleteRecipes,
     DeregisterImage,
     EnableImage,
+    EndTest,
+    LaunchTest,
     ModifyLaunchPermission,
     RevokeGrant,
+    RunCheck,
+    StartBuild,
     TagResources,
     UntagResources,
 )
@@ -36,12 +46,27 @@ REASONS: dict[type[AnyAction], str] = {
     CreateGrant: "GrantCreated",
     RevokeGrant: "GrantRevoked",
     ModifyLaunchPermission: "LaunchPermissionChanged",
+    StartBuild: "BuildStarted",
+    CancelBuild: "BuildCancelled",
+    DeleteRecipes: "RecipesDeleted",
+    CreateJob: "JobCreated",
+    DeleteJob: "JobDeleted",
+    LaunchTest: "TestLaunched",
+    RunCheck: "CheckStarted",
+    EndTest: "TestTerminated",
 }
 
 
 def problems_of(plan: Plan, results: Iterable[Result]) -> tuple[Problem, ...]:
     """What stands in the way: found while planning, or told by AWS when applying."""
     return tuple(dict.fromkeys([*plan.problems, *(r.problem for r in results if r.problem)]))
+
+
+def is_work(action: AnyAction) -> bool:
+    """Whether an action follows from a trigger or a verdict, so that it mends nothing."""
+    if isinstance(action, TagResources):
+        return not action.adopts and set(action.tags) == {TAG_GATES}
+    return isinstance(action, WORK)
 
 
 def worst(problems: Sequence[Problem]) -> Problem | None:
@@ -129,7 +154,7 @@ def action_events(results: Iterable[Result], drift: bool) -> list[Event]:
         made = f" ({result.made})" if result.made and result.made.startswith("ami-") else ""
         if result.problem is not None:
             events.append(Event("Warning", result.problem.reason, result.problem.message))
-        elif drift:
+        elif drift and not is_work(result.action):
             events.append(Event("Warning", "DriftCorrected", f"AWS had drifted: {said}{made}"))
         else:
             adopts = isinstance(result.action, TagResources) and result.action.adopts

@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.api.conditions import ConditionType
 from gilder.api.goldenimage import ImageVersion, LatestVersion, RegionalImage
-from gilder.api.names import TAG_ROLE, TAG_VERSION
+from gilder.api.names import TAG_ORIGIN, TAG_ROLE, TAG_SOURCE, TAG_VERSION
 from gilder.core import report
 from gilder.core.actions import CopyImage, CreateImage, DeregisterImage, TagResources
 from gilder.core.conditions import Verdict, get, merge
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.plan import Plan
+from gilder.core.report_work import tell_build, tell_gates, told_gates, told_work, work_events
 from gilder.core.results import Event, Result
-from gilder.core.versions import ImagePlan, Wanted
+from gilder.core.versions import ImagePlan
+from gilder.core.wanted import Wanted
 
 MOST_VERSIONS = 50  # in status; older ones are found by their tags
 
@@ -22,12 +24,13 @@ Slot = tuple[int, str, str]  # version, Region, role
 
 def inputs(want: Wanted, plan: ImagePlan) -> str:
     """Digest of all that is declared: a plan without a new one is drift."""
-    return digest(want.spec.model_dump(mode="json"), plan.version, plan.fingerprint)
+    return digest(want.spec.model_dump(mode="json"), plan.version, plan.candidate, plan.fingerprint)
 
 
 def is_drift(image: GoldenImage, want: Wanted, plan: ImagePlan) -> bool:
     """Whether AWS moved while the declaration did not."""
-    return bool(plan.plan.actions) and image.status.synced_digest == inputs(want, plan)
+    mends = any(not report.is_work(a) for a in plan.plan.actions)
+    return mends and image.status.synced_digest == inputs(want, plan)
 
 
 def report_image(
@@ -43,7 +46,7 @@ def report_image(
     generation = image.metadata.generation
     observe = image.spec.management_policy == "Observe"
     drift = is_drift(image, want, plan)
-    corrected = [r for r in results if drift and r.done]
+    corrected = [r for r in results if drift and r.done and not report.is_work(r.action)]
     problems = report.problems_of(plan.plan, results)
     pending = [a for a in plan.plan.actions if not any(r.done and r.action == a for r in results)]
     if not seen.account or seen.region(image.spec.region).problem is not None:
@@ -57,8 +60,10 @@ def report_image(
     latest = old.latest
     if plan.home is not None:
         latest = LatestVersion(version=version, image_id=plan.home.id)
-    good = plan.home is not None and not lacking
+    good = plan.home is not None and not lacking and (_fresh(plan) or _was_ready(image))
     progress = [*plan.plan.waiting, *(_doing(r) for r in results if r.made and r.done)]
+    if not good and plan.verdict.awaits_approval:
+        progress.append(plan.verdict.results[-1].message)
     if not good and not progress and not problems:
         progress = [a.describe() for a in plan.plan.actions]
     count = old.drift_corrected + len(corrected)
@@ -82,7 +87,12 @@ def report_image(
             drift=report.drift_text(count, last_drift),
         )
     )
-    verdicts.append(_source_verdict(plan, problems))
+    if want.spec.source.built:
+        verdicts.append(tell_build(plan.build))
+    else:
+        verdicts.append(_source_verdict(plan, problems))
+    if want.spec.gates is not None and want.spec.gates.any:
+        verdicts.append(tell_gates(plan))
     if regions:
         verdicts.append(_replicas_verdict(plan, regions, problems))
     conditions = merge(old.conditions, verdicts, generation, now)
@@ -92,7 +102,8 @@ def report_image(
         account=seen.account,
         latest=latest,
         versions=_versions(image, want, plan, seen, results, now),
-        source_id=source.id if source else old.source_id,
+        **told_work(image, plan, results),
+        source_id=(source.id if source else "") or old.source_id,
         root_device_type=_root_device_type(plan) or old.root_device_type,
         product_codes=found.product_codes if found else old.product_codes,
         replicas_ready=f"{len(regions) - len(lacking)}/{len(regions)}" if regions else None,
@@ -107,8 +118,25 @@ def report_image(
         last_handled_reconcile_at=image.metadata.reconcile_request,
     )
     events = report.action_events(results, drift)
+    events += work_events(image, plan)
     events += report.condition_events(old.conditions, conditions)
     return status, events
+
+
+def _fresh(plan: ImagePlan) -> bool:
+    """Whether the released version is the one that spec.source asks for."""
+    building = plan.build.record is not None or plan.build.due
+    return plan.version == plan.candidate and not building
+
+
+def _was_ready(image: GoldenImage) -> bool:
+    """While a newer version is made or checked, what was Ready of this generation stays so."""
+    was = get(image.status.conditions, ConditionType.READY)
+    return (
+        was is not None
+        and was.status == "True"
+        and was.observed_generation == image.metadata.generation
+    )
 
 
 def _undecided(
@@ -249,6 +277,7 @@ def _versions(
 ) -> tuple[ImageVersion, ...]:
     slots: dict[Slot, RegionalImage] = {}
     fingerprints: dict[int, str] = {}
+    origins = {v.version: v.origin for v in image.status.versions}
     known = {v.version: v for v in image.status.versions}
     for v in image.status.versions:
         fingerprints[v.version] = v.fingerprint
@@ -256,7 +285,7 @@ def _versions(
             unread = seen.region(i.region).problem is not None
             if unread or i.state == "requested":
                 slots[(v.version, i.region, i.role)] = i
-            elif v.version == plan.version or v.version == (image.status.latest or v).version:
+            elif v.version in (plan.version, plan.candidate, (image.status.latest or v).version):
                 # Remembered although gone, so that its successor is a new request to AWS.
                 slots[(v.version, i.region, i.role)] = i.model_copy(update={"state": "missing"})
     keep: dict[Slot, Image] = {}
@@ -266,6 +295,8 @@ def _versions(
             if slot not in keep or _rank(found) < _rank(keep[slot]):
                 keep[slot] = found
             fingerprints[found.version] = found.fingerprint or fingerprints.get(found.version, "")
+            if told := found.tags.get(TAG_ORIGIN):
+                origins[found.version] = told
     for slot, found in keep.items():
         slots[slot] = _regional(found)
     gone = {r.action.image for r in results if r.done and isinstance(r.action, DeregisterImage)}
@@ -284,7 +315,8 @@ def _versions(
                 state="requested",
                 requested_at=now,
             )
-            fingerprints[number] = plan.fingerprint
+            fingerprints[number] = action.tags[TAG_SOURCE]
+            origins[number] = action.tags.get(TAG_ORIGIN, "") or origins.get(number, "")
         elif isinstance(action, TagResources) and action.adopts and plan.source:
             number, role = _slot_tags(action.tags)
             adopted = plan.source.image
@@ -292,16 +324,19 @@ def _versions(
                 slots[(number, action.region, role)] = _regional(adopted).model_copy(
                     update={"role": role}
                 )
-                fingerprints[number] = plan.fingerprint
+                fingerprints[number] = action.tags[TAG_SOURCE]
+                origins[number] = action.tags.get(TAG_ORIGIN, "")
     numbers = sorted({k[0] for k in slots}, reverse=True)[:MOST_VERSIONS]
     return tuple(
         ImageVersion(
             version=n,
-            source=(plan.source.id if plan.source and n == plan.version else "")
+            source=(plan.source.id if plan.source and n == plan.candidate else "")
             or (known[n].source if n in known else ""),
             fingerprint=fingerprints.get(n, ""),
             created_at=known[n].created_at if n in known else now,
             current=n == plan.version,
+            origin=origins.get(n, ""),
+            **told_gates(plan, n, known.get(n)),
             images=tuple(v for k, v in sorted(slots.items()) if k[0] == n),
         )
         for n in numbers

@@ -9,6 +9,7 @@ from gilder.api.imageshare import ImageShareSpec, ImageShareStatus
 from gilder.core import rules
 from gilder.core.actions import CreateGrant, ModifyLaunchPermission, RevokeGrant
 from gilder.core.digest import digest
+from gilder.core.gating import shut
 from gilder.core.observed import (
     NOBODY,
     Grant,
@@ -241,7 +242,7 @@ def _versions(
     mine = view.belonging(cluster, golden.key, account)
     for image in sorted(mine, key=lambda i: (-i.attempt, i.created, i.id)):
         usable = image.available and 0 < image.version <= golden.latest
-        if usable and image.role in ("home", "replica"):
+        if usable and image.role in ("home", "replica") and not shut(image):
             there.setdefault(image.version, image)
     newest_first = sorted(there, reverse=True)
     select = share.spec.versions.select

@@ -3,177 +3,224 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
 
-from gilder.api.goldenimage import GoldenImageSpec, GoldenImageStatus, Replica
+from gilder.api.goldenimage import Replica
 from gilder.api.names import (
     TAG_ADOPTED,
-    TAG_ATTEMPT,
     TAG_CLUSTER,
+    TAG_GATES,
     TAG_IMAGE,
-    TAG_KEY,
+    TAG_ORIGIN,
     TAG_PREFIX,
     TAG_ROLE,
     TAG_SOURCE,
     TAG_VERSION,
 )
-from gilder.core import rules
-from gilder.core.actions import (
-    CopyImage,
-    CreateImage,
-    DeregisterImage,
-    EnableImage,
-    TagResources,
-    UntagResources,
-)
+from gilder.core import building, origin, rules
+from gilder.core.actions import CreateImage, DeregisterImage, TagResources, UntagResources
+from gilder.core.building import NO_BUILD, BuildPlan, Ground
 from gilder.core.digest import digest
+from gilder.core.gating import NO_GATES, PENDING, Verdict, plan_gates, shut
 from gilder.core.observed import Image, Instance, Key, Observed, Problem, RegionView
 from gilder.core.plan import Draft, Plan, freeze
-
-POLL = 15.0  # seconds between looks at a pending AMI; copies take minutes
-FIRST_RETRY = 60.0  # seconds before a failed copy is made again; doubles
-LAST_RETRY = 3600.0
-UNSEEN_GRACE = 300.0  # seconds a requested AMI may stay invisible (EC2 reads lag behind writes)
-NAME_LIMIT = 128  # CreateImage, parameter Name, in the EC2 API reference
-
-Role = Literal["home", "replica", "intermediate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What spec.source resolved to: exactly one of image and instance."""
-
-    image: Image | None = None
-    instance: Instance | None = None
-
-    @property
-    def id(self) -> str:
-        return self.image.id if self.image else self.instance.id if self.instance else ""
-
-    @property
-    def kind(self) -> str:
-        return "image" if self.image else "instance"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """An AMI that status recorded. `seen`: it was observed, not just asked for."""
-
-    image_id: str
-    seen: bool
-    at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What status adds to the tags: AMIs that are gone, and tag keys that were ours."""
-
-    images: Mapping[tuple[int, str, str], Known] = field(default_factory=dict)
-    fingerprints: Mapping[str, int] = field(default_factory=dict)  # to version
-    highest: int = 0
-    latest: int = 0
-    tag_keys: tuple[str, ...] = ()
-
-
-def remember(status: GoldenImageStatus) -> Memory:
-    """Memory of a status; of an empty one when status was lost."""
-    images = {
-        (v.version, i.region, i.role): Known(
-            i.image_id, i.state != "requested", i.requested_at or v.created_at or ""
-        )
-        for v in status.versions
-        for i in v.images
-    }
-    numbers = [v.version for v in status.versions]
-    latest = status.latest.version if status.latest else 0
-    # Captures of one instance share a fingerprint, which stands for the newest of them.
-    newest_last = sorted(status.versions, key=lambda v: v.version)
-    return Memory(
-        images,
-        {v.fingerprint: v.version for v in newest_last if v.fingerprint},
-        max([*numbers, latest], default=0),
-        latest,
-        status.managed_tag_keys,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One GoldenImage as the plan needs it."""
-
-    cluster: str
-    namespace: str
-    name: str
-    spec: GoldenImageSpec
-    memory: Memory = Memory()
-
-    @property
-    def key(self) -> str:
-        return f"{self.namespace}/{self.name}"
+from gilder.core.schedule import next_run
+from gilder.core.slots import POLL, Slot, Turn, ami_name, best, keep, turn
+from gilder.core.times import rfc3339
+from gilder.core.wanted import Source, Wanted
+from gilder.core.work import NO_WORK, Work
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """A Plan with the version it is for. `version` is 0 while none can be chosen."""
+    """A Plan with the version that is released, or is on its way to be.
+
+    `version` is 0 while none can be chosen. `candidate` is the version that spec.source asks for;
+    it differs from `version` while it is made or checked, or when it failed its gates.
+    """
 
     plan: Plan
     version: int = 0
     home: Image | None = None
     replicas: Mapping[str, Image] = field(default_factory=dict)  # by Region, available ones
     source: Source | None = None
-    fingerprint: str = ""
+    fingerprint: str = ""  # of the candidate
+    candidate: int = 0
+    candidate_home: Image | None = None
+    verdict: Verdict = NO_GATES
+    build: BuildPlan = NO_BUILD
+    origin: str = ""  # of the candidate
+    next_build: str | None = None  # RFC 3339, UTC
 
 
-def ami_name(want: Wanted, version: int, suffix: str = "") -> str:
-    """The AMI's name, cut to AWS's limit with a digest so that it stays unique."""
-    name = want.spec.naming.template
-    for key, value in (("namespace", want.namespace), ("name", want.name), ("version", version)):
-        name = name.replace("{" + key + "}", str(value))
-    if len(name) + len(suffix) > NAME_LIMIT:
-        name = f"{name[: NAME_LIMIT - 13 - len(suffix)]}-{digest(name, length=12)}"
-    return name + suffix
-
-
-def plan_image(want: Wanted, source: Source | Problem, seen: Observed, now: datetime) -> ImagePlan:
+def plan_image(
+    want: Wanted,
+    source: Source | Problem,
+    seen: Observed,
+    now: datetime,
+    work: Work = NO_WORK,
+    *,
+    may_build: bool = True,
+) -> ImagePlan:
     """What makes AWS match `want`.
 
-    `source` is what spec.source resolved to. A source that cannot be resolved, or a home key that
-    cannot be used, stops new versions only: the latest one is still looked after.
+    `source` is what spec.source resolved to, or the parent image where that is built. A source that
+    cannot be resolved, or a home key that cannot be used, stops new versions only: the latest one
+    is still looked after. `may_build`: there is a place free among the builds.
     """
     draft = Draft()
     spec = want.spec
     home_view = seen.region(spec.region)
     if home_view.problem:
         draft.note(home_view.problem)
-        return ImagePlan(freeze(draft))
+        return ImagePlan(freeze(draft), build=_kept(want))
     key = _home_key(want, home_view, draft)
     owned = _owned(want, seen, draft)
+    for problem in work.problems:
+        draft.note(problem)
 
-    if isinstance(source, Problem):
+    build = NO_BUILD
+    told = ""
+    if spec.source.built:
+        following = _next(want, owned)
+        ground = Ground(source, key, following, ami_name(want, following), may_build)
+        build = building.plan_build(want, ground, owned, seen, work, now, draft)
+        made = building.built(want, build, seen, owned)
+        told = made.origin
+        resolved = made.source
+    elif isinstance(source, Problem):
         draft.note(source)
-    resolved = None if isinstance(source, Problem) else source
-    if isinstance(source, Problem) or isinstance(key, Problem):
-        version = want.memory.latest or _newest(owned, spec.region)
-        fingerprint = next((i.fingerprint for i in owned if i.version == version), "")
-        slot = _Slot(want, version, fingerprint, spec.region, "home")
-        home = _keep(slot, owned, draft) if version else None
+        resolved = None
     else:
-        fingerprint = _fingerprint(source, key, owned)
-        version = _version(want, source, fingerprint, owned)
-        home = _home(want, source, key, version, fingerprint, owned, seen, now, draft)
+        resolved, told, build = _triggered(want, source, owned, now)
+
+    home: Image | None
+    if resolved is None or isinstance(key, Problem):
+        newest = _newest(owned, spec.region, built=spec.source.built)
+        version = newest if spec.source.built else want.memory.latest or newest
+        fingerprint = next((i.fingerprint for i in owned if i.version == version), "")
+        slot = Slot(want, version, fingerprint, spec.region, "home")
+        home = keep(slot, owned, draft) if version else None
+    else:
+        fingerprint = _fingerprint(resolved, key, owned)
+        version = _version(want, resolved, fingerprint, owned)
+        aim = _Aim(want, resolved, key, version, fingerprint, told)
+        home = _home(aim, owned, seen, now, draft)
+
+    verdict = _verdict(want, home, version, work, now, draft)
+    released, released_home = version, home
+    if not (home is not None and home.available and verdict.open):
+        former = _former(want, version, owned)
+        if former is not None:
+            released = former.version
+            slot = Slot(want, released, former.fingerprint, spec.region, "home")
+            released_home = keep(slot, owned, draft)
+    held = released == version and not verdict.open
 
     replicas: dict[str, Image] = {}
-    if version and home is not None:
+    if released and released_home is not None and not held:
         for replica in spec.replicas:
-            copy = _replica(want, replica, version, fingerprint, home, owned, seen, now, draft)
+            copy = _replica(want, replica, released, released_home, owned, seen, now, draft)
             if copy is not None:
                 replicas[replica.region] = copy
     for image in owned:
-        if image.version == version and not image.failed and image.role != "intermediate":
+        looked_after = image.version in (version, released)
+        if looked_after and not image.failed and image.role != "intermediate":
             _tags(want, image, seen.region(image.region), draft)
-    available = home if home and home.available else None
+    coming = _next_run(want, now, draft)
+    available = released_home if released_home and released_home.available and not held else None
     ready = {r: i for r, i in replicas.items() if i.available}
-    return ImagePlan(freeze(draft), version, available, ready, resolved, fingerprint)
+    return ImagePlan(
+        freeze(draft),
+        released,
+        available,
+        ready,
+        resolved,
+        fingerprint,
+        version,
+        home if home and home.available else None,
+        verdict,
+        build,
+        told,
+        coming,
+    )
+
+
+def plan_work_end(
+    want: Wanted, seen: Observed, work: Work, now: datetime, *, discard: bool
+) -> ImagePlan:
+    """What ends the work on a new version, when the GoldenImage is suspended or deleted."""
+    draft = Draft()
+    view = seen.region(want.spec.region)
+    if view.problem:
+        draft.note(view.problem)
+        return ImagePlan(freeze(draft), build=_kept(want))
+    for problem in work.problems:
+        draft.note(problem)
+    build = building.plan_stop(want, seen, work, now, draft, discard=discard)
+    return ImagePlan(freeze(draft), build=build)
+
+
+def _next_run(want: Wanted, now: datetime, draft: Draft) -> str | None:
+    """When the schedule comes next; the plan is made again then."""
+    schedule = want.spec.schedule
+    run = next_run(schedule, want.key, now) if schedule is not None else None
+    if run is None:
+        return None
+    draft.wake(max(1.0, (run - now).total_seconds() + 1.0))
+    return rfc3339(run)
+
+
+def _kept(want: Wanted) -> BuildPlan:
+    memory = want.memory
+    return BuildPlan(memory.build, memory.last_build, memory.request)
+
+
+def _next(want: Wanted, owned: Iterable[Image]) -> int:
+    """The next version number."""
+    return max([i.version for i in owned] + [want.memory.highest], default=0) + 1
+
+
+def _triggered(
+    want: Wanted, source: Source, owned: Sequence[Image], now: datetime
+) -> tuple[Source, str, BuildPlan]:
+    """A capture of an instance is made anew when the schedule or a request asks for it."""
+    if source.instance is None:
+        return source, "", NO_BUILD
+    past = building.history(want, owned)
+    first = not past.any
+    trigger = origin.due(want.spec.schedule, want.key, want.request, "", "", past, now)
+    last = past.origin.trigger if past.origin is not None else ""
+    asked = origin.INITIAL if first else trigger if trigger and trigger != last else last
+    request = want.request if asked == trigger or first else want.memory.request
+    shown = "" if asked == origin.INITIAL else asked
+    said = str(origin.Origin(asked)) if asked else ""
+    return replace(source, trigger=shown), said, BuildPlan(request=request)
+
+
+def _verdict(
+    want: Wanted, home: Image | None, version: int, work: Work, now: datetime, draft: Draft
+) -> Verdict:
+    gates = want.spec.gates
+    if home is not None and home.available:
+        return plan_gates(want, home, version, work, now, draft)
+    return Verdict(PENDING) if gates is not None and gates.any else NO_GATES
+
+
+def _former(want: Wanted, version: int, owned: Sequence[Image]) -> Image | None:
+    """The home AMI of the version that stays released while a newer one is made or checked."""
+    homes = [
+        i
+        for i in owned
+        if i.region == want.spec.region
+        and i.role == "home"
+        and 0 < i.version != version
+        and (i.available or i.state == "disabled")
+        and not shut(i)
+    ]
+    known = [i for i in homes if i.version == want.memory.latest]
+    if not known and want.memory.latest in (0, version):
+        known = [i for i in homes if i.version < version]
+    return max(known, key=lambda i: (i.version, i.available, i.id), default=None)
 
 
 def plan_deletion(want: Wanted, seen: Observed, in_use: Mapping[str, str]) -> Plan:
@@ -221,6 +268,10 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
             TAG_ROLE: role,
         }
         wrong = {k: v for k, v in expected.items() if image.tags.get(k) != v}
+        if role == "home" and TAG_GATES not in image.tags:
+            wrong |= _gates_tag(want, version)
+        if role == "home" and TAG_ORIGIN not in image.tags and version in want.memory.origins:
+            wrong[TAG_ORIGIN] = want.memory.origins[version]
         if wrong:
             ids = (image.id, *image.snapshots)
             draft.do(TagResources(region=region, resources=ids, tags=wrong))
@@ -240,21 +291,33 @@ def _home_key(want: Wanted, view: RegionView, draft: Draft) -> Key | Problem | N
     return found
 
 
-def _newest(owned: Iterable[Image], region: str) -> int:
+def _gates_tag(want: Wanted, version: int) -> dict[str, str]:
+    """What the gates tag of a version must say when somebody took it off."""
+    known = want.memory.tested.get(version)
+    # A version that failed is judged anew, since its tag also says by which gates.
+    return {} if known is None else {TAG_GATES: "passed" if known.state == "Passed" else "pending"}
+
+
+def _newest(owned: Iterable[Image], region: str, *, built: bool) -> int:
     """The newest version with an AMI in the home Region that can be launched, or else at all."""
     homes = [i for i in owned if i.region == region and i.role == "home"]
     launchable = [i.version for i in homes if i.available]
+    if built:
+        launchable = [i.version for i in homes if not i.failed]
     return max(launchable or [i.version for i in homes], default=0)
 
 
 def _fingerprint(source: Source, key: Key | None, owned: Iterable[Image]) -> str:
     """What a version is recognized by. A source that is a version of ours stays that version."""
+    if source.build:
+        return source.build
     for image in owned:
         same = source.image is not None and image.id == source.image.id
         ours = image.role == "home" and image.version and image.fingerprint
         if same and ours and (key is None or image.kms_keys == {key.arn}):
             return image.fingerprint
-    return digest(source.kind, source.id, key.arn if key else "")
+    parts = [source.kind, source.id, key.arn if key else ""]
+    return digest(*parts, source.trigger) if source.trigger else digest(*parts)
 
 
 def _version(want: Wanted, source: Source, fingerprint: str, owned: Sequence[Image]) -> int:
@@ -266,205 +329,69 @@ def _version(want: Wanted, source: Source, fingerprint: str, owned: Sequence[Ima
     if made:
         return max(i.version for i in made)
     remembered = want.memory.fingerprints.get(fingerprint)
-    if remembered and source.image is not None:
+    if remembered and source.instance is None:
         return remembered
     for role in ("home", "intermediate"):
         known = want.memory.images.get((remembered or 0, want.spec.region, role))
         if remembered and known is not None and not known.seen:
             return remembered  # asked for and not visible yet: not another capture
-    return max([i.version for i in owned] + [want.memory.highest], default=0) + 1
-
-
-def _best(images: Iterable[Image]) -> Image | None:
-    """The AMI that fills a slot: available before pending before disabled, the oldest first."""
-    rank = {"available": 0, "pending": 1, "transient": 1, "disabled": 2}
-    usable = [i for i in images if i.state in rank]
-    return min(usable, key=lambda i: (rank[i.state], i.created, i.id), default=None)
-
-
-def _ownership(
-    want: Wanted, version: int, fingerprint: str, role: Role, attempt: int, key: Key | None
-) -> dict[str, str]:
-    tags = {
-        **want.spec.tags,
-        TAG_IMAGE: want.key,
-        TAG_CLUSTER: want.cluster,
-        TAG_VERSION: str(version),
-        TAG_SOURCE: fingerprint,
-        TAG_ROLE: role,
-    }
-    if attempt > 1:
-        tags[TAG_ATTEMPT] = str(attempt)
-    if key is not None:
-        tags[TAG_KEY] = key.arn
-    return tags
+    return _next(want, owned)
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
-    """One place that an AMI must fill: a Region and a role of one version."""
+class _Aim:
+    """The version whose home AMI is to be there."""
 
     want: Wanted
+    source: Source
+    key: Key | None
     version: int
     fingerprint: str
-    region: str
-    role: Role
-    key: Key | None = None
+    origin: str
 
-    def filled_by(self, owned: Iterable[Image]) -> list[Image]:
-        return [
-            i
-            for i in owned
-            if i.region == self.region
-            and i.role == self.role
-            and i.version == self.version
-            and i.fingerprint == self.fingerprint
-            and (self.key is None or self.key.arn in (i.tags.get(TAG_KEY), *i.kms_keys))
-        ]
-
-    def tags(self, attempt: int) -> dict[str, str]:
-        return _ownership(self.want, self.version, self.fingerprint, self.role, attempt, self.key)
-
-    def copy(self, of: Image, attempt: int, predecessor: str) -> CopyImage:
-        key = self.key.arn if self.key else None
-        suffix = f"-r{attempt}" if attempt > 1 else ""
-        want = self.want
-        return CopyImage(
-            region=self.region,
-            source_region=of.region,
-            source_image=of.id,
-            name=ami_name(want, self.version, suffix),
-            description=want.spec.description,
-            key=key,
-            tags=self.tags(attempt),
-            # The predecessor makes the token new once the AMI it stood for is gone.
-            token=digest(
-                want.cluster, want.key, self.version, self.region, self.role, of.id, key,
-                predecessor, length=48,
-            ),
+    @property
+    def home(self) -> Slot:
+        return Slot(
+            self.want, self.version, self.fingerprint, self.want.spec.region, "home", self.key,
+            self.origin,
         )  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """Leave to fill a slot now: which attempt it is, and which AMI it follows."""
-
-    attempt: int
-    predecessor: str
-
-
-def _turn(
-    slot: _Slot, there: Sequence[Image], now: datetime, draft: Draft, others: Sequence[Image] = ()
-) -> _Turn | None:
-    """Whether an empty slot may be filled now; says what it waits for otherwise.
-
-    `there` are AMIs that tried to fill it, `others` those in its place under another key.
-    """
-    failed = sorted((i for i in there if i.failed), key=lambda i: (i.attempt, i.created, i.id))
-    if failed:
-        last = failed[-1]
-        doublings = min(max(last.attempt, 1) - 1, 16)  # the tag may have been mangled by hand
-        delay = min(FIRST_RETRY * 2**doublings, LAST_RETRY)
-        left = delay - _seconds(last.created, now)
-        draft.note(
-            Problem(
-                "CopyFailed" if slot.role != "intermediate" else "CreateFailed",
-                f"{last.id} in {slot.region} failed: {last.state_reason or 'no reason given'}; "
-                f"attempt {last.attempt + 1} follows",
-                permanent=False,
-                region=slot.region,
-            )
-        )
-        if left > 0:
-            draft.wait(f"the next attempt in {slot.region} after {last.id} failed", left)
-            return None
-        return _Turn(_attempt([*there, *others]), last.id)
-    known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
-    if known is not None and not known.seen:
-        age = _seconds(known.at, now)
-        if age < UNSEEN_GRACE:
-            draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
-            return None
-    # An AMI under a former key holds the name, so the one under the new key gets a suffix.
-    return _Turn(_attempt(others), known.image_id if known else "")
-
-
-def _attempt(before: Sequence[Image]) -> int:
-    """The number after these attempts, whose name is free even where a tag was taken off."""
-    attempt = max((i.attempt for i in before), default=0) + 1
-    while any(i.name.endswith(f"-r{attempt}") for i in before):
-        attempt += 1
-    return attempt
-
-
-def _seconds(since: str, now: datetime) -> float:
-    try:
-        return (now - datetime.fromisoformat(since)).total_seconds()
-    except ValueError:
-        return float("inf")
-
-
-def _keep(slot: _Slot, owned: Sequence[Image], draft: Draft) -> Image | None:
-    """The AMI that fills the slot, kept whole; failed attempts beside it are cleared away."""
-    there = slot.filled_by(owned)
-    best = _best(there)
-    if best is None:
-        return None
-    for image in there:
-        if image.failed and TAG_ADOPTED not in image.tags:
-            draft.do(
-                DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
-            )
-    if best.pending:
-        draft.wait(f"{best.id} to become available in {best.region}", POLL)
-    elif best.state == "disabled":
-        draft.do(EnableImage(region=best.region, image=best.id))
-    return best
+    @property
+    def stage(self) -> Slot:
+        """Where an AMI waits that is copied to become the home AMI."""
+        return Slot(
+            self.want, self.version, self.fingerprint, self.want.spec.region, "intermediate",
+            origin=self.origin,
+        )  # fmt: skip
 
 
 def _home(
-    want: Wanted,
-    source: Source,
-    key: Key | None,
-    version: int,
-    fingerprint: str,
-    owned: Sequence[Image],
-    seen: Observed,
-    now: datetime,
-    draft: Draft,
+    aim: _Aim, owned: Sequence[Image], seen: Observed, now: datetime, draft: Draft
 ) -> Image | None:
     """The home AMI if there is one; otherwise the action that makes it."""
-    region = want.spec.region
-    slot = _Slot(want, version, fingerprint, region, "home")
-    there = slot.filled_by(owned)
-    best = _keep(slot, owned, draft)
-    stage = _Slot(want, version, fingerprint, region, "intermediate")
-    if best is not None:
-        if best.available:
-            for image in stage.filled_by(owned):
+    # By the tags alone: a fingerprint of image and instance holds the key already.
+    slot = aim.home if aim.source.build else replace(aim.home, key=None)
+    found = keep(slot, owned, draft)
+    if found is not None:
+        if found.available:
+            for image in aim.stage.filled_by(owned):
+                region = image.region
                 draft.do(DeregisterImage(region=region, image=image.id, snapshots=image.snapshots))
-        return best
-    if source.image is not None:
-        _home_from_image(
-            _Slot(want, version, fingerprint, region, "home", key),
-            source.image, there, seen, now, draft,
-        )  # fmt: skip
-    elif source.instance is not None:
-        _home_from_instance(
-            _Slot(want, version, fingerprint, region, "home", key),
-            stage, source.instance, there, owned, now, draft,
-        )  # fmt: skip
+        return found
+    there = slot.filled_by(owned)
+    if aim.source.build:
+        _home_from_build(aim, there, owned, now, draft)
+    elif aim.source.image is not None:
+        _home_from_image(aim, aim.source.image, there, seen, now, draft)
+    elif aim.source.instance is not None:
+        _home_from_instance(aim, aim.source.instance, there, owned, now, draft)
     return None
 
 
 def _home_from_image(
-    slot: _Slot,
-    image: Image,
-    there: Sequence[Image],
-    seen: Observed,
-    now: datetime,
-    draft: Draft,
+    aim: _Aim, image: Image, there: Sequence[Image], seen: Observed, now: datetime, draft: Draft
 ) -> None:
+    slot = aim.home
     if problem := rules.instance_store_image(image):
         draft.note(problem)
         return
@@ -494,11 +421,11 @@ def _home_from_image(
             region=slot.region,
         )
         return
-    if turn := _turn(slot, there, now, draft):
-        draft.do(slot.copy(image, turn.attempt, turn.predecessor))
+    if now_is := turn(slot, there, now, draft):
+        draft.do(slot.copy(image, now_is.attempt, now_is.predecessor))
 
 
-def _adopt(slot: _Slot, image: Image, draft: Draft) -> None:
+def _adopt(slot: Slot, image: Image, draft: Draft) -> None:
     owner = image.tags.get(TAG_IMAGE)
     cluster = image.tags.get(TAG_CLUSTER)
     want = slot.want
@@ -510,40 +437,87 @@ def _adopt(slot: _Slot, image: Image, draft: Draft) -> None:
             region=image.region,
         )
         return
-    tags = {**slot.tags(1), TAG_ADOPTED: "true"}
+    _take(slot, image, {TAG_ADOPTED: "true"}, draft)
+
+
+def _take(slot: Slot, image: Image, more: Mapping[str, str], draft: Draft) -> None:
+    """Make an AMI ours as it is, by its tags."""
+    tags = {**slot.tags(1), **more}
     ids = (image.id, *image.snapshots)
     draft.do(TagResources(region=image.region, resources=ids, tags=tags, adopts=True))
 
 
+def _home_from_build(
+    aim: _Aim, there: Sequence[Image], owned: Sequence[Image], now: datetime, draft: Draft
+) -> None:
+    slot, built = aim.home, aim.source.image
+    # Under another key: what is there of this version, or what the build has left.
+    former = best(i for i in replace(slot, key=None).filled_by(owned) if i not in there)
+    first = best(aim.stage.filled_by(owned)) or former or built
+    if first is None:
+        draft.stop(
+            "BuiltImageNotFound",
+            f"spec.source: the AMI of build {aim.fingerprint} does not exist any more. Ask for "
+            "another build with the annotation goldenimage.dev/rebuild",
+            region=slot.region,
+        )
+        return
+    if problem := rules.instance_store_image(first):
+        draft.note(problem)
+        return
+    if not first.available:
+        if first.pending:
+            draft.wait(f"built AMI {first.id} to become available", POLL)
+        else:
+            said = first.state_reason or f"it is {first.state}"
+            draft.stop(
+                "BuiltImageNotUsable", f"spec.source: {first.id}, which was built, cannot be used: "
+                f"{said}. Ask for another build with the annotation goldenimage.dev/rebuild",
+                region=slot.region,
+            )  # fmt: skip
+        return
+    ours = first.belongs_to(aim.want.cluster, aim.want.key) and first.version == aim.version
+    if slot.key is None or first.kms_keys == {slot.key.arn}:
+        _take(replace(slot, key=None), first, {}, draft)
+    elif not ours:
+        _take(aim.stage, first, {}, draft)
+    elif problem := rules.product_code_copy(first):
+        draft.note(problem)
+    else:
+        others = [former] if former is not None else []
+        if now_is := turn(slot, there, now, draft, others):
+            draft.do(slot.copy(first, now_is.attempt, now_is.predecessor))
+
+
 def _home_from_instance(
-    slot: _Slot,
-    stage: _Slot,
+    aim: _Aim,
     instance: Instance,
     there: Sequence[Image],
     owned: Sequence[Image],
     now: datetime,
     draft: Draft,
 ) -> None:
+    slot, stage = aim.home, aim.stage
     if problem := rules.instance_store_instance(instance, slot.region):
         draft.note(problem)
         return
     if slot.key is None:
-        if turn := _turn(slot, there, now, draft):
-            draft.do(_capture(slot, instance, turn, ""))
+        if now_is := turn(slot, there, now, draft):
+            draft.do(_capture(slot, instance, now_is, ""))
         return
     # CreateImage cannot change encryption, so the encrypted AMI is a copy of a first one.
-    first = _keep(stage, owned, draft)
+    first = keep(stage, owned, draft)
     if first is None:
-        if turn := _turn(stage, stage.filled_by(owned), now, draft):
-            draft.do(_capture(stage, instance, turn, "-unencrypted"))
+        if now_is := turn(stage, stage.filled_by(owned), now, draft):
+            draft.do(_capture(stage, instance, now_is, "-unencrypted"))
     elif first.available:
         if problem := rules.product_code_copy(first):
             draft.note(problem)
-        elif turn := _turn(slot, there, now, draft):
-            draft.do(slot.copy(first, turn.attempt, turn.predecessor))
+        elif now_is := turn(slot, there, now, draft):
+            draft.do(slot.copy(first, now_is.attempt, now_is.predecessor))
 
 
-def _capture(slot: _Slot, instance: Instance, turn: _Turn, suffix: str) -> CreateImage:
+def _capture(slot: Slot, instance: Instance, turn: Turn, suffix: str) -> CreateImage:
     if turn.attempt > 1:
         suffix += f"-r{turn.attempt}"
     source = slot.want.spec.source.instance
@@ -561,7 +535,6 @@ def _replica(
     want: Wanted,
     replica: Replica,
     version: int,
-    fingerprint: str,
     home: Image,
     owned: Sequence[Image],
     seen: Observed,
@@ -576,13 +549,13 @@ def _replica(
     field_name = f"spec.replicas[{replica.region}].kmsKeyId"
     key: Key | None = None
     if replica.kms_key_id is not None:
-        found = rules.key_usable(
+        usable = rules.key_usable(
             replica.kms_key_id, view.keys.get(replica.kms_key_id), field_name, replica.region
         )
-        if isinstance(found, Problem):
-            draft.note(found)
+        if isinstance(usable, Problem):
+            draft.note(usable)
             return None
-        key = found
+        key = usable
     elif home.encrypted:
         draft.stop(
             rules.KEY_REQUIRED,
@@ -591,17 +564,17 @@ def _replica(
             region=replica.region,
         )
         return None
-    slot = _Slot(want, version, fingerprint, replica.region, "replica", key)
-    best = _keep(slot, owned, draft)
-    if best is not None:
-        return best
+    slot = Slot(want, version, home.fingerprint, replica.region, "replica", key)
+    found = keep(slot, owned, draft)
+    if found is not None:
+        return found
     if problem := rules.product_code_copy(home):
         draft.note(problem)
         return None
     there = slot.filled_by(owned)
     others = [i for i in replace(slot, key=None).filled_by(owned) if i not in there]
-    if home.available and (turn := _turn(slot, there, now, draft, others)):
-        draft.do(slot.copy(home, turn.attempt, turn.predecessor))
+    if home.available and (now_is := turn(slot, there, now, draft, others)):
+        draft.do(slot.copy(home, now_is.attempt, now_is.predecessor))
     return None
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -24,10 +24,12 @@ from gilder.core.digest import digest
 from gilder.core.results import Event
 from gilder.handlers import metrics
 from gilder.handlers.drift import Drift, Surroundings
+from gilder.handlers.joblist import JobList
 from gilder.handlers.kube import PLURALS, GoneError, Kube
 from gilder.handlers.queue import WorkQueue
 from gilder.handlers.store import Body, Key, Store, key_of
 from gilder.reconcile.engine import Engine, stamp, utc_now
+from gilder.reconcile.inventory import ImageScope
 from gilder.reconcile.outcome import Outcome
 
 log = structlog.get_logger("gilder")
@@ -77,6 +79,7 @@ class Controller:
         self._fresh = min(FRESH, settings.poll_seconds / 2)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drift: Drift | None = None
+        self._jobs = JobList()
         self.ready = False
 
     async def start(self) -> None:
@@ -84,6 +87,8 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         while not await self._listed():
             await asyncio.sleep(START_PAUSE)
+        for path in self.store.building():
+            self._engine.places.hold(path)
         since = time.monotonic()
         await asyncio.to_thread(self._engine.prefetch, self.store.needs(), since)
         for key in self.store.known():
@@ -93,6 +98,7 @@ class Controller:
             *(asyncio.create_task(self._work(self._images)) for _ in range(workers)),
             asyncio.create_task(self._work(self._shares)),
             asyncio.create_task(self._sweep()),
+            asyncio.create_task(self._watch_jobs()),
         ]
         self._listen()
         self.ready = True
@@ -105,8 +111,8 @@ class Controller:
         self._engine.applier.stop()
         await self._images.close()
         await self._shares.close()
-        for sweep in self._tasks[-1:]:
-            sweep.cancel()
+        for endless in self._tasks[-2:]:
+            endless.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._engine.applier.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -128,6 +134,7 @@ class Controller:
             account=sessions.account,
             standing_on=self.store.standing_on,
             views=self._engine.views,
+            forget_work=self._engine.work.forget,
             enqueue=enqueue,
         )
         self._drift = Drift(EventQueue(sessions, self.settings.event_queue_url), around)
@@ -198,6 +205,10 @@ class Controller:
                 kind,
                 self.settings.namespace_list,
             )
+        if self.settings.jobs:
+            self._jobs.replace(
+                await asyncio.to_thread(self._kube.list_jobs, self.settings.namespace_list)
+            )
         self.store.replace(bodies, before)
         for body in bodies:
             self._seen.setdefault(key_of(body), _trigger(body))
@@ -226,6 +237,22 @@ class Controller:
             await asyncio.to_thread(self._engine.prefetch, self.store.needs(), since)
             for key in self.store.known():
                 await self._enqueue(key, since, drift=True)
+            await asyncio.to_thread(
+                self._engine.end_strays, self.store.test_regions(), self.store.has_image
+            )
+
+    async def _watch_jobs(self) -> None:
+        """One listing of all Jobs per poll, while some of them run."""
+        while self.settings.jobs:
+            await asyncio.sleep(self.settings.poll_seconds)
+            if not self._jobs.running() and not self.store.building(jobs=True):
+                continue
+            try:
+                bodies = await asyncio.to_thread(self._kube.list_jobs, self.settings.namespace_list)
+            except (ApiException, HTTPError) as error:
+                log.warning("listing Jobs failed", error=str(error))
+                continue
+            await self._wake(sorted(self._jobs.replace(bodies), key=str))
 
     async def _work(self, queue: WorkQueue[Key]) -> None:
         loop = asyncio.get_running_loop()
@@ -295,11 +322,13 @@ class Controller:
         if meta.deleting and FINALIZER not in meta.finalizers:
             return None
         if (meta.paused or found.spec.suspend) and not meta.deleting:
-            self._suspended(key, body, found)
-            return None
+            again = self._wind_up(key, body, found, since) if found.spec.suspend else None
+            self._suspended(key, self.store.body(key) or body, found)
+            return again
         outcome: Outcome[Any]
         if isinstance(found, GoldenImage):
-            outcome = self._engine.reconcile_image(found, self.store.image_scope(key), since)
+            save_image = partial(self._save, key)
+            outcome = self._engine.reconcile_image(found, self._image_scope(key), since, save_image)
         else:
             save = partial(self._save, key)
             access = max(self._asked.get(key, since - ACCESS_AGE), since - ACCESS_AGE)
@@ -316,6 +345,23 @@ class Controller:
         if outcome.failed and not any(r.done for r in outcome.results):
             return -1.0
         return outcome.again
+
+    def _image_scope(self, key: Key) -> ImageScope:
+        return replace(self.store.image_scope(key), jobs=self._jobs.of(key))
+
+    def _wind_up(
+        self, key: Key, body: Body, found: GoldenImage | ImageShare, since: float
+    ) -> float | None:
+        """End the build of a suspended GoldenImage; seconds until the next look."""
+        if not isinstance(found, GoldenImage):
+            return None
+        outcome = self._engine.stop_work(found, self._image_scope(key), since)
+        if outcome is None:
+            return None
+        self._count(key, outcome)
+        self._save(key, outcome.status)
+        self._post(key, body, outcome.events)
+        return -1.0 if outcome.failed else outcome.again
 
     def _save(self, key: Key, status: Status) -> None:
         body = self.store.body(key)

@@ -48,6 +48,7 @@ class Surroundings:
     account: Callable[[], str]
     standing_on: Callable[[Iterable[str]], set[Key]]
     views: Forgetful
+    forget_work: Callable[[str], None]  # what is known of builds in a Region
     enqueue: Callable[[set[Key]], None]  # blocks until they wait for their reconcile
 
 
@@ -141,7 +142,9 @@ class Drift:
         for touched in matched:
             if touched.access:
                 images.setdefault(touched.region, set()).update(touched.images)
-            if touched.state and not touched.keys:
+            if touched.builds:
+                self._around.forget_work(touched.region)
+            elif touched.state and not touched.keys:
                 whole.add(touched.region)
             for key in touched.keys:
                 keys.setdefault(key.split(":")[3], set()).add(key)

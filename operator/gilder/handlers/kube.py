@@ -1,22 +1,29 @@
-"""The few calls the operator makes to Kubernetes itself: list, patch, post Events."""
+"""The few calls the operator makes to Kubernetes itself: list, patch, post Events, Jobs."""
 
 import copy
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
-from gilder.api.names import FINALIZER, GROUP, VERSION
+from gilder.api.names import FINALIZER, GROUP, LABEL_BUILD, VERSION
 from gilder.core.results import Event
 from gilder.handlers.store import Body, Key, Kind
+from gilder.reconcile.ports import ClusterError
 
 PLURALS: dict[Kind, str] = {"GoldenImage": "goldenimages", "ImageShare": "imageshares"}
 MERGE = "application/merge-patch+json"
 TIMEOUT = 30  # seconds per request
+PAGE = 500  # Jobs per request
+LOG_LINES = 20  # of a failed Job
 
 
 class GoneError(Exception):
@@ -152,6 +159,69 @@ class Kube:
             },
         )
 
+    # Jobs
+
+    def list_jobs(self, namespaces: tuple[str, ...]) -> Sequence[Body]:
+        """Jobs of ours, in these namespaces or in all of them."""
+        found: Sequence[Body] = ()
+        for path in [f"/namespaces/{n}" for n in namespaces] or [""]:
+            query = f"labelSelector={quote(LABEL_BUILD)}&limit={PAGE}"
+            more = ""
+            while True:
+                answer = self._request("GET", f"/apis/batch/v1{path}/jobs?{query}{more}")
+                found = (*found, *answer["items"])
+                token = answer.get("metadata", {}).get("continue")
+                if not token:
+                    break
+                more = f"&continue={quote(token)}"
+        return found
+
+    def create(self, manifest: Mapping[str, Any]) -> str:
+        """As gilder.reconcile.ports.Jobs."""
+        meta = manifest["metadata"]
+        name = str(meta["name"])
+        try:
+            self._request("POST", _jobs(meta["namespace"]), manifest)
+        except ApiException as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise _refused(error) from None
+            with _cluster_errors():
+                known = self._request("GET", f"{_jobs(meta['namespace'])}/{name}")
+            if (known["metadata"].get("labels") or {}).get(LABEL_BUILD) != meta["labels"][
+                LABEL_BUILD
+            ]:
+                raise ClusterError(
+                    f"there is another Job of that name; delete Job {name}", permanent=True
+                ) from None
+        except HTTPError as error:
+            raise ClusterError(str(error), permanent=False) from None
+        return name
+
+    def delete(self, namespace: str, name: str) -> None:
+        """As gilder.reconcile.ports.Jobs."""
+        with _cluster_errors(gone=True):
+            self._request(
+                "DELETE",
+                f"{_jobs(namespace)}/{name}?propagationPolicy=Background",
+            )
+
+    def log(self, namespace: str, name: str) -> str:
+        """As gilder.reconcile.ports.Jobs."""
+        with _cluster_errors():
+            query = f"labelSelector={quote(f'job-name={name}')}"
+            pods = self._request("GET", f"/api/v1/namespaces/{namespace}/pods?{query}")["items"]
+            failed = [p for p in pods if p.get("status", {}).get("phase") == "Failed"]
+            last = max(
+                failed or pods, key=lambda p: p["metadata"].get("creationTimestamp") or "",
+                default=None,
+            )  # fmt: skip
+            if last is None:
+                return ""
+            containers = last["spec"].get("containers") or [{}]
+            failing = _failing(last) or containers[-1].get("name", "")
+            path = f"/api/v1/namespaces/{namespace}/pods/{last['metadata']['name']}/log"
+            return self._text(f"{path}?container={quote(failing)}&tailLines={LOG_LINES}").strip()
+
     def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """A Lease, or None."""
         try:
@@ -171,16 +241,69 @@ class Kube:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """A call without the generated models, which cost 70 MiB and two seconds to import."""
-        headers = {"Accept": "application/json"}
+        return json.loads(self._send(method, path, body, "application/json"))
+
+    def _text(self, path: str) -> str:
+        return self._send("GET", path, None, "*/*").decode(errors="replace")
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, accept: str) -> bytes:
+        headers = {"Accept": accept}
         headers["Content-Type"] = MERGE if method == "PATCH" else "application/json"
         request = self._api.param_serialize(
             method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         answer = self._api.call_api(*request, _request_timeout=TIMEOUT)
-        data = answer.read()
+        data: bytes = answer.read()
         if not 200 <= answer.status < 300:
-            raise ApiException(status=answer.status, reason=answer.reason)
-        return json.loads(data)
+            raise ApiException(status=answer.status, reason=_reason(data) or answer.reason)
+        return data
+
+
+def _jobs(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+def _reason(data: bytes) -> str:
+    """What a Status object says; empty where the answer is none."""
+    try:
+        return str(json.loads(data).get("message") or "")[:500]
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _refused(error: ApiException) -> ClusterError:
+    """Invalid, forbidden and the like need a person; all else may pass."""
+    told = f"Kubernetes says {error.status}: {error.reason}"
+    permanent = error.status in (
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    )
+    return ClusterError(told, permanent=permanent)
+
+
+@contextmanager
+def _cluster_errors(*, gone: bool = False) -> Iterator[None]:
+    """ClusterError for what goes wrong; with `gone` a 404 is none."""
+    try:
+        yield
+    except ApiException as error:
+        if not gone or error.status != HTTPStatus.NOT_FOUND:
+            raise _refused(error) from None
+    except HTTPError as error:
+        raise ClusterError(str(error), permanent=False) from None
+
+
+def _failing(pod: Mapping[str, Any]) -> str:
+    """The container that ended a pod, init containers first."""
+    status = pod.get("status") or {}
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(kind) or []:
+            ended = (container.get("state") or {}).get("terminated") or {}
+            if ended.get("exitCode"):
+                return str(container.get("name", ""))
+    return ""
 
 
 def _leases(namespace: str) -> str:

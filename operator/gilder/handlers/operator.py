@@ -66,6 +66,8 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
             ),
             mine.cluster_name,
             poll=mine.poll_seconds,
+            jobs=kube if mine.jobs else None,
+            max_builds=mine.max_builds,
         )
         if mine.lease:
             running["leader"].keep(lambda: _lost(engine))

@@ -6,7 +6,9 @@ from typing import Any, Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 # Fields of spec and status, at whatever depth, that name something in AWS.
-FIELDS = frozenset({"id", "imageId", "snapshotIds", "kmsKeyId", "keyId", "source", "sourceId"})
+FIELDS = frozenset(
+    {"id", "imageId", "snapshotIds", "kmsKeyId", "keyId", "ref", "source", "sourceId"}
+)
 
 
 class Standing(Generic[K]):

@@ -144,6 +144,22 @@ class Store:
         with self._lock:
             return self._inventory.needs()
 
+    def building(self, *, jobs: bool = False) -> set[str]:
+        """GoldenImages with a build under way, as `<namespace>/<name>`; with `jobs` by a Job."""
+        with self._lock:
+            return self._inventory.building(jobs=jobs)
+
+    def test_regions(self) -> frozenset[str]:
+        """Regions in which test instances may run."""
+        with self._lock:
+            return self._inventory.test_regions()
+
+    def has_image(self, path: str) -> bool:
+        """Whether there is a GoldenImage `<namespace>/<name>`."""
+        namespace, _, name = path.partition("/")
+        with self._lock:
+            return Key("GoldenImage", namespace, name) in self._bodies
+
     def leaving_images(self, namespace: str) -> list[Key]:
         """GoldenImages of a namespace that are being deleted."""
         with self._lock:

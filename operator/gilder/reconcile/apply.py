@@ -6,29 +6,40 @@ from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
-from gilder.aws import errors, images, keys, resources
+from gilder.aws import builds, checks, errors, images, keys, resources
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
+from gilder.aws.workview import WorkViews
 from gilder.core.actions import (
+    WORK,
     AnyAction,
+    CancelBuild,
     CopyImage,
     CreateGrant,
     CreateImage,
+    CreateJob,
+    DeleteJob,
+    DeleteRecipes,
     DeregisterImage,
     EnableImage,
+    EndTest,
+    LaunchTest,
     ModifyLaunchPermission,
     RevokeGrant,
+    RunCheck,
+    StartBuild,
     TagResources,
     UntagResources,
 )
 from gilder.core.observed import Principals, Problem
 from gilder.core.results import Result
+from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
 
 PARALLEL = 8  # changing calls at once, of one operator
 
 # Access is given key first, permission after, and taken in the opposite order.
 STAGES: tuple[tuple[type[AnyAction], ...], ...] = (
-    (TagResources, UntagResources, CreateImage, CopyImage, EnableImage, DeregisterImage),
+    (TagResources, UntagResources, CreateImage, CopyImage, EnableImage, DeregisterImage, *WORK),
     (CreateGrant,),
     (ModifyLaunchPermission,),
     (RevokeGrant,),
@@ -38,9 +49,17 @@ STAGES: tuple[tuple[type[AnyAction], ...], ...] = (
 class Applier:
     """Runs actions on one account."""
 
-    def __init__(self, sessions: Sessions, views: Views) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        views: Views,
+        work: WorkViews | None = None,
+        jobs: Jobs | None = None,
+    ) -> None:
         self._sessions = sessions
         self._views = views
+        self._work = work
+        self._jobs: Jobs = jobs if jobs is not None else NoJobs()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="write")
         self._stopping = False
 
@@ -83,10 +102,19 @@ class Applier:
             made = self._call(action)
         except errors.AWS_ERRORS as error:
             # The call may have taken effect all the same.
-            self._views.touched(action)
+            self._touched(action)
             return Result(action, errors.problem(error, action.describe(), action.region))
-        self._views.touched(action, done=True)
+        except ClusterError as error:
+            told = f"{action.describe()}: {error}"
+            return Result(action, Problem("KubernetesError", told, error.permanent, action.region))
+        self._touched(action, done=True)
         return Result(action, made=made)
+
+    def _touched(self, action: AnyAction, *, done: bool = False) -> None:
+        if not isinstance(action, WORK):
+            self._views.touched(action, done=done)
+        elif self._work is not None:
+            self._work.touched(action)
 
     def _call(self, action: AnyAction) -> str:
         ec2 = self._sessions.ec2(action.region)
@@ -124,6 +152,30 @@ class Applier:
                 keys.revoke_grant(self._sessions.kms(action.region), action.key, action.grant)
             case ModifyLaunchPermission():
                 images.modify_permissions(ec2, action.image, action.add, action.remove)
+            case _:
+                return self._do_work(action)
+        return ""
+
+    def _do_work(self, action: AnyAction) -> str:
+        sessions, region = self._sessions, action.region
+        match action:
+            case StartBuild():
+                return builds.start(sessions.imagebuilder(region), action, sessions.account())
+            case CancelBuild():
+                builds.cancel(sessions.imagebuilder(region), action.arn)
+            case DeleteRecipes():
+                account = sessions.account()
+                builds.delete_recipes(sessions.imagebuilder(region), action.name, account)
+            case CreateJob():
+                return self._jobs.create(action.manifest)
+            case DeleteJob():
+                self._jobs.delete(action.namespace, action.name)
+            case LaunchTest():
+                return checks.launch(sessions.ec2(region), action)
+            case RunCheck():
+                return checks.run(sessions.ssm(region), action)
+            case EndTest():
+                checks.end(sessions.ec2(region), action.instance)
         return ""
 
     def _create(self, action: CreateImage) -> str:

@@ -1,33 +1,44 @@
 """The two reconciles, each one straight line: resolve, observe, plan, apply, report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus
 from gilder.aws import errors, images
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
-from gilder.core import needs
-from gilder.core.actions import CopyImage, CreateImage
+from gilder.aws.workview import WorkViews
+from gilder.core import needs, report
+from gilder.core.actions import WORK, CopyImage, CreateImage, DeleteRecipes, EndTest
+from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
+from gilder.core.recipes import recipe_name
 from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
 from gilder.core.report_share import claims, report_share
 from gilder.core.report_share import is_drift as share_drifted
 from gilder.core.results import Result
 from gilder.core.sharing import SharePlan, access_needs, plan_share
-from gilder.core.versions import ImagePlan, Wanted, plan_deletion, plan_image
+from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
+from gilder.core.wanted import Wanted
+from gilder.core.work import SeenJob, Work
 from gilder.reconcile.apply import Applier
 from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.outcome import Outcome
+from gilder.reconcile.places import Places
+from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
 from gilder.reconcile.source import resolve
 
 POLL = 15.0  # seconds between looks at what EC2 has under way
+SOON = 60.0  # pauses below it are polls, which follow the setting of the poll interval
+MAX_BUILDS = 10  # at once, unless told otherwise
 
 Clock = Callable[[], datetime]
 Save = Callable[[ImageShareStatus], None]
+SaveImage = Callable[[GoldenImageStatus], None]
 
 
 def utc_now() -> datetime:
@@ -49,11 +60,16 @@ class Engine:
         *,
         clock: Clock = utc_now,
         poll: float = POLL,
+        jobs: Jobs | None = None,
+        max_builds: int = MAX_BUILDS,
     ) -> None:
         self.sessions = sessions
         self.cluster = cluster
         self.views = Views(sessions, cluster)
-        self.applier = Applier(sessions, self.views)
+        self.work = WorkViews(sessions, cluster)
+        self.jobs: Jobs = jobs if jobs is not None else NoJobs()
+        self.places = Places(max_builds)
+        self.applier = Applier(sessions, self.views, self.work, self.jobs)
         self._clock = clock
         self._poll = poll
 
@@ -63,17 +79,27 @@ class Engine:
     # GoldenImage
 
     def reconcile_image(
-        self, image: GoldenImage, scope: ImageScope, since: float
+        self, image: GoldenImage, scope: ImageScope, since: float, save: SaveImage | None = None
     ) -> Outcome[GoldenImageStatus]:
-        """One pass over a GoldenImage; raises nothing that AWS said."""
+        """One pass over a GoldenImage; raises nothing that AWS said.
+
+        `save` writes a status before a build is begun.
+        """
         if image.metadata.deleting:
             return self._delete_image(image, scope, since)
         want = scope.want
-        seen, plan = self.plan_image(image, want, since)
+        full = image.spec.management_policy == "Full"
+        may_build = not full or not image.spec.source.built or self.places.admit(want.key)
+        seen, plan = self.plan_image(image, scope, since, may_build=may_build)
         results: tuple[Result, ...] = ()
-        if image.spec.management_policy == "Full":
+        if full:
+            if save is not None and plan.build.begins and image.status.build != plan.build.record:
+                # Known before it is begun, so that a crash in between does not lose it.
+                save(image.status.model_copy(update={"build": plan.build.record}))
             results = self.applier.apply(plan.plan.actions)
         status, events = report_image(image, want, plan, seen, results, stamp(self._clock()))
+        if full and (status.build is None or status.build.state not in UNDER_WAY):
+            self.places.leave(want.key)
         return Outcome(
             status,
             tuple(events),
@@ -84,15 +110,73 @@ class Engine:
         )
 
     def plan_image(
-        self, image: GoldenImage, want: Wanted, since: float
+        self, image: GoldenImage, scope: ImageScope, since: float, *, may_build: bool = True
     ) -> tuple[Observed, ImagePlan]:
         """Observe and plan, without changing anything."""
-        seen, lack = self._observe(needs.of_image(want), since)
+        want = scope.want
+        seen, lack = self._observe(needs.of_image(want, scope.jobs), since)
         lack = lack or _wrong_account(image, seen)
         if lack is not None:
             return seen, _stopped(lack)
         source = resolve(want, seen, self.sessions)
-        return seen, plan_image(want, source, seen, self._clock())
+        work = self._see_work(want, seen, scope.jobs, since)
+        now = self._clock()
+        return seen, plan_image(want, source, seen, now, work, may_build=may_build)
+
+    def _see_work(
+        self, want: Wanted, seen: Observed, jobs: tuple[SeenJob, ...], since: float
+    ) -> Work:
+        needed = needs.of_work(want, seen)
+        work = self.work.read(want.spec.region, needed, since) if needed else Work()
+        return replace(work, jobs=tuple(self._with_log(want, j) for j in jobs))
+
+    def _with_log(self, want: Wanted, job: SeenJob) -> SeenJob:
+        """A Job that failed just now, with the end of its log."""
+        record = want.memory.build
+        if job.state != "failed" or record is None or record.id != job.build:
+            return job
+        try:
+            return replace(job, log=self.jobs.log(want.namespace, job.name))
+        except ClusterError as error:
+            return replace(job, log=f"(the log could not be read: {error})")
+
+    def stop_work(
+        self, image: GoldenImage, scope: ImageScope, since: float
+    ) -> Outcome[GoldenImageStatus] | None:
+        """Cancel the build and end the test instances of an image; None when there are none."""
+        want = scope.want
+        if not has_work(image, scope):
+            return None
+        seen, plan = self._plan_end(image, scope, since, discard=False)
+        results = self.applier.apply(plan.plan.actions)
+        update = {"build": plan.build.record, "last_build": plan.build.ended}
+        if plan.build.record is None:
+            self.places.leave(want.key)
+        problems = (*plan.plan.problems, *(r.problem for r in results))
+        return Outcome(
+            image.status.model_copy(update=update),
+            tuple(report.action_events(results, drift=False)),
+            results,
+            again=self._again(plan.plan.retry_after, results),
+            failed=_passing(*problems),
+        )
+
+    def _plan_end(
+        self, image: GoldenImage, scope: ImageScope, since: float, *, discard: bool
+    ) -> tuple[Observed, ImagePlan]:
+        seen, lack = self._observe(needs.of_image(scope.want, scope.jobs), since)
+        lack = lack or _wrong_account(image, seen)
+        if lack is not None:
+            return seen, _stopped(lack)
+        work = self._see_work(scope.want, seen, scope.jobs, since)
+        return seen, plan_work_end(scope.want, seen, work, self._clock(), discard=discard)
+
+    def end_strays(self, regions: Iterable[str], known: Callable[[str], bool]) -> None:
+        """Terminate test instances whose GoldenImage does not exist any more."""
+        since = self.work.now()
+        for region in sorted(regions):
+            strays = self.work.strays(region, known, since)
+            self.applier.apply([EndTest(region=region, instance=s.id) for s in strays])
 
     def _delete_image(
         self, image: GoldenImage, scope: ImageScope, since: float
@@ -105,8 +189,10 @@ class Engine:
             now = stamp(self._clock())
             status, events = report_deletion(image, empty, sharers, (), now)
             return Outcome(status, tuple(events))
-        observing = image.spec.management_policy == "Observe" or image.spec.suspend
-        if image.spec.deletion_policy == "Retain" or observing or image.metadata.paused:
+        passive = image.spec.management_policy == "Observe" or image.metadata.paused
+        if not passive and (left := self._end_work(image, scope, since)) is not None:
+            return left
+        if image.spec.deletion_policy == "Retain" or passive or image.spec.suspend:
             return Outcome(image.status, release=True)
         seen, lack = self._observe(needs.of_image(want), since)
         lack = lack or _wrong_account(image, seen)
@@ -120,6 +206,39 @@ class Engine:
         status, events = report_deletion(image, plan, (), results, stamp(self._clock()))
         failed = _passing(*plan.problems, *(r.problem for r in results))
         return Outcome(status, tuple(events), results, again=self._poll, failed=failed)
+
+    def _end_work(
+        self, image: GoldenImage, scope: ImageScope, since: float
+    ) -> Outcome[GoldenImageStatus] | None:
+        """Before a GoldenImage goes: its build, its tests, its recipes. None once all are gone."""
+        want = scope.want
+        status = image.status
+        results: tuple[Result, ...] = ()
+        plan = freeze(Draft())
+        if has_work(image, scope):
+            discard = image.spec.deletion_policy == "Delete"
+            _, ending = self._plan_end(image, scope, since, discard=discard)
+            plan = ending.plan
+            results = self.applier.apply(plan.actions)
+            build = {"build": ending.build.record, "last_build": ending.build.ended}
+            status = status.model_copy(update=build)
+        if not plan.problems and not plan.waiting and not results and _has_recipes(image):
+            delete = DeleteRecipes(
+                region=image.spec.region, name=recipe_name(want.cluster, want.key)
+            )
+            gone = self.applier.apply([delete])
+            results = tuple(r for r in gone if not r.done)
+        if not plan.problems and not plan.waiting and not results:
+            self.places.leave(want.key)
+            return None
+        again = self._again(plan.retry_after, results)
+        told = image.model_copy(update={"status": status})
+        status, events = report_deletion(told, plan, (), results, stamp(self._clock()))
+        failed = _passing(*plan.problems, *(r.problem for r in results))
+        return Outcome(
+            status, tuple(events), results, again=self._poll if again is None else again,
+            failed=failed,
+        )  # fmt: skip
 
     def _used(self, want: Wanted, seen: Observed) -> dict[str, str]:
         """What uses each AMI; one that could not be asked about counts as used."""
@@ -225,13 +344,40 @@ class Engine:
             return Observed("", {}), errors.problem(error, "asking which account this is")
 
     def _again(self, wish: float | None, results: tuple[Result, ...]) -> float | None:
-        """After a change look at once; while EC2 works on something, poll."""
+        """After a change look at once; while something is under way, poll."""
         done = [r.action for r in results if r.done]
-        if any(not isinstance(a, CopyImage | CreateImage) for a in done):
+        if any(not isinstance(a, SLOW) for a in done):
             return 0.0
-        if done:
-            return self._poll
-        return None if wish is None else max(0.5, min(wish, self._poll) if wish < 60 else wish)
+        if wish is None:
+            return self._poll if done else None
+        if wish >= SOON:
+            return wish
+        return self._aligned(wish * self._poll / POLL)
+
+    def _aligned(self, pause: float) -> float:
+        """Polls of many resources come together, so that one read serves them all."""
+        if pause < 1.0:
+            return max(0.5, pause)
+        left = pause - self._clock().timestamp() % pause
+        return left if left >= 0.5 else left + pause
+
+
+SLOW = (CopyImage, CreateImage, *WORK)
+
+
+def has_work(image: GoldenImage, scope: ImageScope) -> bool:
+    """Whether a build or a check may be under way."""
+    build = image.status.build
+    building = build is not None and build.state in UNDER_WAY
+    return building or any(v.gate == "Pending" for v in image.status.versions) or bool(scope.jobs)
+
+
+def _has_recipes(image: GoldenImage) -> bool:
+    """Whether Image Builder may hold recipes of ours."""
+    builder = image.spec.source.image_builder
+    now = builder is not None and builder.recipe is not None
+    builds = (image.status.build, image.status.last_build)
+    return now or any(b is not None and ":imagebuilder:" in b.ref for b in builds)
 
 
 def plan_scope(scope: ShareScope, seen: Observed, cluster: str) -> SharePlan:

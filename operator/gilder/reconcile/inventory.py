@@ -7,9 +7,11 @@ from typing import TypeVar
 
 from gilder.api import GoldenImage, GoldenImageSpec, ImageShare
 from gilder.core import needs
+from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
 from gilder.core.sharing import Claims, Gilded, Place, Share, recorded, selects
-from gilder.core.versions import Wanted, remember
+from gilder.core.wanted import Wanted, wanted
+from gilder.core.work import SeenJob
 
 K = TypeVar("K")
 KeyPlace = tuple[str, str]  # Region, key ARN
@@ -22,6 +24,7 @@ class ImageScope:
 
     want: Wanted
     sharers: tuple[str, ...] = ()  # shares that name it, or still claim one of its AMIs
+    jobs: tuple[SeenJob, ...] = ()  # Kubernetes Jobs that build it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Inventory:
         self._claims_of: dict[str, frozenset[tuple[KeyPlace, str]]] = {}
         self._owner: dict[Place, str] = {}  # AMI -> GoldenImage
         self._in_namespace: dict[str, set[str]] = {}  # namespace -> GoldenImages
+        self._building: dict[str, bool] = {}  # GoldenImages under build -> whether by a Job
+        self._test_regions: set[str] = set()  # Regions in which there ever was an SSM gate
 
     # Changes
 
@@ -66,9 +71,7 @@ class Inventory:
         self.drop_image(meta.key)
         self._specs[meta.key] = image.spec
         self._image_places[meta.key] = _places(image)
-        self._wants[meta.key] = Wanted(
-            self.cluster, meta.namespace, meta.name, image.spec, remember(image.status)
-        )
+        self._wants[meta.key] = wanted(self.cluster, image)
         self._gilded[meta.key] = Gilded(
             key=meta.key,
             namespace=meta.namespace,
@@ -80,6 +83,11 @@ class Inventory:
         self._in_namespace.setdefault(meta.namespace, set()).add(meta.key)
         for place in self._image_places[meta.key]:
             self._owner[place] = meta.key
+        build = image.status.build
+        if build is not None and build.state in UNDER_WAY:
+            self._building[meta.key] = image.spec.source.job is not None
+        if image.spec.gates is not None and image.spec.gates.ssm is not None:
+            self._test_regions.add(image.spec.region)
 
     def put_unreadable_image(self, namespace: str, name: str, labels: Mapping[str, str]) -> None:
         """A GoldenImage whose spec no model accepts: shares of it wait, and keep what they have."""
@@ -90,6 +98,7 @@ class Inventory:
 
     def drop_image(self, key: str) -> None:
         golden = self._gilded.pop(key, None)
+        self._building.pop(key, None)
         if golden is not None:
             _discard(self._in_namespace, golden.namespace, key)
         if self._specs.pop(key, None) is None:
@@ -98,6 +107,13 @@ class Inventory:
         for place in self._image_places.pop(key):
             if self._owner.get(place) == key:
                 del self._owner[place]
+
+    def building(self, *, jobs: bool = False) -> set[str]:
+        """GoldenImages with a build under way; with `jobs` only those that a Job builds."""
+        return {k for k, by_job in self._building.items() if by_job or not jobs}
+
+    def test_regions(self) -> frozenset[str]:
+        return frozenset(self._test_regions)
 
     def put_share(self, share: ImageShare) -> None:
         meta = share.metadata

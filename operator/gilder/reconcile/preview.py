@@ -9,7 +9,8 @@ from gilder.core.observed import Grant, Observed, Principals, RegionView
 from gilder.core.plan import Plan
 from gilder.core.predict import predict
 from gilder.core.sharing import Place
-from gilder.core.versions import ImagePlan, Wanted, plan_image
+from gilder.core.versions import ImagePlan, plan_image
+from gilder.core.wanted import Wanted
 from gilder.reconcile.engine import Engine, plan_scope
 from gilder.reconcile.inventory import Inventory
 
@@ -34,8 +35,9 @@ def preview(
     world: dict[str, RegionView] = {}  # Regions as the plans so far would leave them
     for image in sorted(images, key=lambda i: i.metadata.key):
         key = image.metadata.key
-        want = inventory.image_scope(key).want
-        seen, now = engine.plan_image(image, want, since)
+        scope = inventory.image_scope(key)
+        want = scope.want
+        seen, now = engine.plan_image(image, scope, since)
         for region, view in seen.regions.items():
             known = world.get(region, view)
             world[region] = replace(
@@ -52,11 +54,11 @@ def preview(
             inventory.put_image(image.model_copy(update={"status": status}))
     given = _Given()
     for share in sorted(shares, key=lambda s: s.metadata.key):
-        scope = inventory.share_scope(share.metadata.key)
-        seen, found = engine.plan_share(scope, since, lambda s: _overlay(s, world))
+        whole_scope = inventory.share_scope(share.metadata.key)
+        seen, found = engine.plan_share(whole_scope, since, lambda s: _overlay(s, world))
         if seen.account:
             seen = given.onto(seen)
-            found = plan_scope(scope, seen, engine.cluster)
+            found = plan_scope(whole_scope, seen, engine.cluster)
             given.learn(seen, predict(seen, found.plan.actions))
         plans[("ImageShare", share.metadata.key)] = found.plan
     return plans
@@ -66,19 +68,21 @@ def _chain(
     engine: Engine, want: Wanted, first: ImagePlan, seen: Observed
 ) -> tuple[Plan, int, Observed]:
     """The plan of an image with all that follows from it: whole plan, version, world after."""
-    if first.source is None:
+    if first.source is None or want.spec.source.built:
+        # What will have been built is not known, and nothing of it can be planned.
         return first.plan, first.version, predict(seen, first.plan.actions)
     whole, version = Plan(), 0
     for _ in range(ROUNDS):
         found = plan_image(want, first.source, seen, engine.now())
-        version = found.version or version
+        version = found.version if found.home is not None else version
+        fresh = tuple(a for a in found.plan.actions if a not in whole.actions)
         whole = Plan(
-            (*whole.actions, *found.plan.actions),
+            (*whole.actions, *fresh),
             tuple(dict.fromkeys([*whole.problems, *found.plan.problems])),
             found.plan.waiting,
             found.plan.retry_after,
         )
-        if not found.plan.actions:
+        if not fresh:
             break
         seen = predict(seen, found.plan.actions)
     return whole, version, seen

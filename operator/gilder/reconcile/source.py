@@ -6,34 +6,44 @@ from gilder.api.goldenimage import InstanceSource
 from gilder.api.selection import ImageSource
 from gilder.aws import errors, images, resources
 from gilder.aws.sessions import Sessions
+from gilder.core.needs import selection
 from gilder.core.observed import Observed, Problem
-from gilder.core.versions import Source, Wanted
+from gilder.core.wanted import Source, Wanted
 
 NOT_FOUND = "SourceNotFound"
 
 
 def resolve(want: Wanted, seen: Observed, sessions: Sessions) -> Source | Problem:
-    """The source, or why there is none. AMIs and parameters come from the shared view."""
+    """The source, or why there is none. AMIs and parameters come from the shared view.
+
+    For a build it is the parent image, and nothing for a pipeline or a Job.
+    """
     region = want.spec.region
     if seen.region(region).problem:
         return Problem("NotObserved", f"Region {region} was not read", False, region)
+    source = want.spec.source
     try:
-        if want.spec.source.image is not None:
-            return _image(want.spec.source.image, region, seen, sessions)
-        assert want.spec.source.instance is not None  # the model demands one of the two
-        return _instance(want.spec.source.instance, region, sessions)
+        if source.instance is not None:
+            return _instance(source.instance, region, sessions)
+        selected = selection(want.spec)
+        if selected is None:
+            return Source()
+        field = "spec.source.image"
+        if source.image is None:
+            field = "spec.source.imageBuilder.recipe.parentImage"
+        return _image(selected, field, region, seen, sessions)
     except errors.AWS_ERRORS as error:
         return errors.problem(error, "resolving spec.source", region)
 
 
 def _image(
-    source: ImageSource, region: str, seen: Observed, sessions: Sessions
+    source: ImageSource, path: str, region: str, seen: Observed, sessions: Sessions
 ) -> Source | Problem:
     view = seen.region(region)
-    field = "spec.source.image.id"
+    field = f"{path}.id"
     wanted = source.id
     if source.ssm_parameter is not None:
-        field = "spec.source.image.ssmParameter"
+        field = f"{path}.ssmParameter"
         value = view.parameters.get(source.ssm_parameter, "")
         if isinstance(value, Problem):
             return replace(value, message=f"{field}: {value.message}")
@@ -47,7 +57,7 @@ def _image(
             )
         wanted = value
     elif source.newest is not None:
-        field = "spec.source.image.newest"
+        field = f"{path}.newest"
         wanted = images.newest(sessions.ec2(region), source.newest)
         if wanted is None:
             return Problem(

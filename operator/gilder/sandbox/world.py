@@ -32,10 +32,11 @@ class World:
         settings: Mapping[str, str] | None = None,
         emulate: bool = False,
         events: bool = False,
+        aws: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self.aws: SandboxAws = start_aws(image_delay=image_delay)
+        self.aws: SandboxAws = start_aws(image_delay=image_delay, **(aws or {}))
         try:
             self.seeded: Seeded = seed(self.aws)
             self.queue_url = self.aws.events() if events else ""

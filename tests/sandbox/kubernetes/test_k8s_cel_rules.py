@@ -20,6 +20,45 @@ def source(value: dict[str, Any]) -> dict[str, Any]:
     return {"region": "eu-central-1", "source": value}
 
 
+ARN = "arn:aws:imagebuilder:eu-central-1:aws:component/update-linux/x.x.x"
+DEVICE = "/dev/xvda"
+INFRASTRUCTURE = {"instanceProfile": "builder"}
+NETWORK = {"subnetId": "subnet-12345678", "securityGroupIds": ["sg-12345678"]}
+PIPELINE = "arn:aws:imagebuilder:eu-central-1:123456789012:image-pipeline/web"
+CONTAINERS = {"spec": {"containers": [{"name": "bake", "image": "bake:1"}]}}
+CONFIG_MAP = {"configMap": {"name": "template"}}
+GIT = {"repository": "https://git.example.com/images.git"}
+
+
+def recipe(**fields: Any) -> dict[str, Any]:
+    return {"parentImage": IMAGE, "components": [{"arn": ARN}], **fields}
+
+
+def built(infrastructure: dict[str, Any] = INFRASTRUCTURE, **fields: Any) -> dict[str, Any]:
+    """Of a recipe by Image Builder."""
+    return source({"imageBuilder": {"recipe": recipe(**fields), "infrastructure": infrastructure}})
+
+
+def component(**fields: Any) -> dict[str, Any]:
+    return built(components=[fields])
+
+
+def device(**fields: Any) -> dict[str, Any]:
+    return built(blockDevices=[{"device": DEVICE, **fields}])
+
+
+def packer(**template: Any) -> dict[str, Any]:
+    return source({"job": {"preset": "packer", "packer": {"template": template}}})
+
+
+def inspector(**most: int) -> dict[str, Any]:
+    return image(gates={"inspector": {"maxFindings": most}})
+
+
+def tested(**instance: Any) -> dict[str, Any]:
+    return image(gates={"ssm": {"instance": {"profile": "test", **instance}}})
+
+
 def share(**spec: Any) -> dict[str, Any]:
     return {"imageRef": {"name": "web"}, **spec}
 
@@ -41,9 +80,14 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     (
         "goldenimages",
         "give exactly one of id, ssmParameter and newest",
-        [source({"image": IMAGE}), source({"image": {"ssmParameter": "/golden/base"}})],
+        [
+            source({"image": IMAGE}),
+            source({"image": {"ssmParameter": "/golden/base"}}),
+            built(parentImage={"newest": NEWEST}),
+        ],
         [
             source({"image": {}}),
+            built(parentImage={**IMAGE, "newest": NEWEST}),
             source({"image": {**IMAGE, "ssmParameter": "/golden/base"}}),
             source({"image": {**IMAGE, "ssmParameter": "/golden/base", "newest": NEWEST}}),
         ],
@@ -62,9 +106,120 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     ),
     (
         "goldenimages",
-        "give exactly one of image and instance",
-        [source({"image": IMAGE}), source({"instance": {"id": "i-12345678"}})],
-        [source({}), source({"image": IMAGE, "instance": {"id": "i-12345678"}})],
+        "give exactly one of image, instance, imageBuilder and job",
+        [
+            source({"image": IMAGE}),
+            source({"instance": {"id": "i-12345678"}}),
+            source({"imageBuilder": {"pipelineArn": PIPELINE}}),
+            packer(**CONFIG_MAP),
+        ],
+        [
+            source({}),
+            source({"image": IMAGE, "instance": {"id": "i-12345678"}}),
+            source({"image": IMAGE, "imageBuilder": {"pipelineArn": PIPELINE}}),
+            source({"instance": {"id": "i-12345678"}, "job": {"template": CONTAINERS}}),
+        ],
+    ),
+    (
+        "goldenimages",
+        "schedule: source.image is followed as it changes; there is nothing to build anew",
+        [
+            image(),
+            {**source({"instance": {"id": "i-12345678"}}), "schedule": {"cron": "0 3 * * 1"}},
+        ],
+        [image(schedule={"cron": "0 3 * * 1"}), image(schedule={})],
+    ),
+    (
+        "goldenimages",
+        "give exactly one of pipelineArn and recipe",
+        [source({"imageBuilder": {"pipelineArn": PIPELINE}}), built()],
+        [
+            source({"imageBuilder": {}}),
+            source(
+                {
+                    "imageBuilder": {
+                        "pipelineArn": PIPELINE,
+                        "recipe": recipe(),
+                        "infrastructure": INFRASTRUCTURE,
+                    }
+                }
+            ),
+        ],
+    ),
+    (
+        "goldenimages",
+        "infrastructure belongs to recipe, which needs it",
+        [built(), source({"imageBuilder": {"pipelineArn": PIPELINE}})],
+        [
+            source({"imageBuilder": {"recipe": recipe()}}),
+            source({"imageBuilder": {"pipelineArn": PIPELINE, "infrastructure": INFRASTRUCTURE}}),
+        ],
+    ),
+    (
+        "goldenimages",
+        "give exactly one of arn, check and document",
+        [component(arn=ARN), component(check="Patched"), component(name="a", document="x: y")],
+        [component(), component(arn=ARN, check="Patched")],
+    ),
+    (
+        "goldenimages",
+        "name belongs to document, which needs it",
+        [component(name="a", document="x: y"), component(check="Patched")],
+        [component(document="x: y"), component(arn=ARN, name="a")],
+    ),
+    (
+        "goldenimages",
+        "give a volume, or remove: true",
+        [device(volume={"size": 20}), device(remove=True), device(volume={}, remove=False)],
+        [device(), device(remove=False), device(volume={"size": 20}, remove=True)],
+    ),
+    (
+        "goldenimages",
+        "subnetId and securityGroupIds go together",
+        [
+            built({**INFRASTRUCTURE, **NETWORK}),
+            built({**INFRASTRUCTURE, "securityGroupIds": []}),
+            tested(**NETWORK),
+            tested(),
+        ],
+        [
+            built({**INFRASTRUCTURE, "subnetId": "subnet-12345678"}),
+            built({**INFRASTRUCTURE, **NETWORK, "securityGroupIds": []}),
+            tested(securityGroupIds=["sg-12345678"]),
+        ],
+    ),
+    (
+        "goldenimages",
+        "preset: packer and packer go together",
+        [packer(**CONFIG_MAP), source({"job": {"template": CONTAINERS}})],
+        [
+            source({"job": {"preset": "packer", "template": CONTAINERS}}),
+            source({"job": {"packer": {"template": CONFIG_MAP}, "template": CONTAINERS}}),
+        ],
+    ),
+    (
+        "goldenimages",
+        "give a preset or a template",
+        [packer(**CONFIG_MAP), source({"job": {"template": CONTAINERS}})],
+        [source({"job": {}}), source({"job": {"serviceAccountName": "packer"}})],
+    ),
+    (
+        "goldenimages",
+        "give exactly one of configMap and git",
+        [packer(**CONFIG_MAP), packer(git=GIT)],
+        [packer(), packer(**CONFIG_MAP, git=GIT)],
+    ),
+    (
+        "goldenimages",
+        "must not hold ..",
+        [packer(git={**GIT, "path": "images/web"}), packer(git={**GIT, "path": "."})],
+        [packer(git={**GIT, "path": "images/../web"}), packer(git={**GIT, "path": "a.."})],
+    ),
+    (
+        "goldenimages",
+        "name at least one severity",
+        [inspector(critical=0), inspector(low=10), inspector(high=1, medium=5)],
+        [inspector()],
     ),
     (
         "goldenimages",

@@ -68,7 +68,7 @@ def test_apply_refuses_with_kubectls_words(k: Kubectl, golden_image: Make) -> No
     said = k("apply", "-f", "-", stdin=manifest(golden_image(source={})), code=1)
     assert said == (
         'The GoldenImage "web" is invalid: spec.source: Invalid value: "object": '
-        "give exactly one of image and instance\n"
+        "give exactly one of image, instance, imageBuilder and job\n"
     )
     warned = manifest(golden_image(foo=1))
     said = k("apply", "--validate=warn", "-f", "-", stdin=warned)
@@ -233,7 +233,7 @@ def test_discovery_and_explain(k: Kubectl) -> None:
     assert "goldenimage.dev/v1alpha1" in k("api-versions").splitlines()
     explained = k("explain", "goldenimage.spec.source")
     assert "ssmParameter" not in explained
-    assert "exactly one of image and instance" in explained
+    assert "exactly one of image, instance, imageBuilder" in " ".join(explained.split())
     assert "ssmParameter\t<string>" in k("explain", "gimg.spec.source.image")
     assert "Server Version: v1." in k("version")
     assert "is running at" in k("cluster-info")

@@ -1,5 +1,6 @@
 """A small AWS to start from: keys, AMIs, an instance, a parameter and an organization."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +14,7 @@ KEY_REGIONS = ("eu-west-1", "eu-central-1", "us-east-1")
 KEY_ALIAS = "alias/golden"
 BASE_NAME = "base-al2023-2026.11.01"
 BASE_PARAMETER = "/golden/base"
+PROFILES = ("golden-builder", "golden-test")  # instance profiles
 MEMBERS = ("222222222222", "333333333333", "444444444444")
 _ROOT_DEVICE = "/dev/xvda"
 
@@ -64,6 +66,8 @@ def seed(aws: SandboxAws) -> Seeded:
         Architecture="x86_64",
     )["ImageId"]
     default_key = register(aws, "default-key", make_snapshot(aws, encrypted=True))
+    for profile in PROFILES:
+        make_profile(aws, profile)
     return Seeded(
         account=DEFAULT_ACCOUNT,
         region=HOME,
@@ -89,6 +93,24 @@ def make_key(
     if alias is not None:
         kms.create_alias(AliasName=alias, TargetKeyId=arn)
     return arn
+
+
+def make_profile(aws: SandboxAws, name: str, account: str = DEFAULT_ACCOUNT) -> None:
+    """An instance profile with a role of the same name."""
+    iam = aws.client("iam", "us-east-1", account)
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "ec2.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
 
 def make_snapshot(

@@ -1,0 +1,470 @@
+"""The plan of a build: when one begins, what it waits for, and what comes of it; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gilder.api.goldenimage import Build
+from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_IMAGE, TAG_VERSION
+from gilder.core import jobs, origin, recipes, rules
+from gilder.core.actions import (
+    CancelBuild,
+    CreateJob,
+    DeleteJob,
+    DeregisterImage,
+    EndTest,
+    StartBuild,
+)
+from gilder.core.observed import Image, Key, Observed, Problem
+from gilder.core.origin import History, Origin
+from gilder.core.plan import Draft
+from gilder.core.times import passed, rfc3339
+from gilder.core.wanted import Source, Wanted
+from gilder.core.work import SeenJob, Work
+
+POLL = 30.0  # seconds between looks at a build, which takes a quarter of an hour and more
+GONE_GRACE = 300.0  # seconds a build or the AMI of a Job may stay invisible
+SOON = 0.5  # seconds
+LOG = 800  # characters of a log's end in a condition
+
+PENDING, RUNNING, CANCELLING = "Pending", "Running", "Cancelling"
+SUCCEEDED, FAILED, CANCELLED = "Succeeded", "Failed", "Cancelled"
+UNDER_WAY = frozenset({PENDING, RUNNING, CANCELLING})
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """`record` is the build under way and `ended` the last one that ended, for status.
+
+    `request` is the rebuild annotation that has been heeded. `due` is a trigger that asks for a
+    build which cannot begin yet.
+    """
+
+    record: Build | None = None
+    ended: Build | None = None
+    request: str | None = None
+    due: str = ""
+
+    @property
+    def begins(self) -> bool:
+        """Whether a build is asked for that AWS or Kubernetes does not show yet."""
+        return self.record is not None and self.record.state == PENDING
+
+
+NO_BUILD = BuildPlan()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a build stands on: the parent image as it is now, the home key, the next version."""
+
+    parent: Source | Problem
+    key: Key | Problem | None
+    version: int
+    ami_name: str
+    may_build: bool
+
+
+def inputs(want: Wanted) -> str:
+    """Digest of what decides what comes of a build."""
+    source = want.spec.source
+    if source.image_builder is not None:
+        return recipes.inputs(source.image_builder)
+    return jobs.inputs(source.job) if source.job is not None else ""
+
+
+def history(want: Wanted, owned: Sequence[Image]) -> History:
+    """What was built before, by status and by the tags of the AMIs."""
+    last = want.memory.last_build
+    tags = [(i.version, i.tags.get("goldenimage.dev/origin", "")) for i in owned]
+    told = origin.newest([*tags, *want.memory.origins.items()])
+    if last is not None and last.state != CANCELLED:
+        told = Origin(last.trigger, last.inputs, last.parent)
+    homes = [i for i in owned if i.region == want.spec.region and i.role == "home"]
+    begun = [i.created for i in homes]
+    if last is not None and last.state != CANCELLED and last.started_at:
+        begun.append(last.started_at)
+    return History(
+        origin=told,
+        since=max(begun, key=_moment, default=""),
+        any=bool(owned) or want.memory.highest > 0,
+        request=want.memory.request,
+        lost=_lost(want, owned),
+    )
+
+
+def plan_build(
+    want: Wanted, ground: Ground, owned: Sequence[Image], seen: Observed, work: Work,
+    now: datetime, draft: Draft,
+) -> BuildPlan:  # fmt: skip
+    """The next step of a build of spec.source.imageBuilder or spec.source.job."""
+    memory = want.memory
+    plan = BuildPlan(memory.build, memory.last_build, memory.request)
+    if plan.record is not None and plan.record.state in UNDER_WAY:
+        plan = _follow(want, plan.record, plan, ground, seen, work, now, draft)
+    else:
+        plan = BuildPlan(None, plan.ended, plan.request)
+    if plan.record is None:
+        plan = _begin(want, plan, ground, owned, work, now, draft)
+    last = plan.ended
+    if last is not None and last is not memory.last_build and last.state == SUCCEEDED:
+        draft.wait(f"{last.image_id}, which build {last.id} made, to be read", SOON)
+    _tell(plan, draft)
+    _clear_jobs(want, plan, owned, work, draft)
+    return plan
+
+
+def plan_stop(
+    want: Wanted, seen: Observed, work: Work, now: datetime, draft: Draft, *, discard: bool = False
+) -> BuildPlan:
+    """What ends all work on a version: a build is cancelled, test instances are terminated.
+
+    An AMI that was finished meanwhile stays for later, unless `discard`.
+    """
+    for test in work.tests:
+        if test.owner == want.key and test.alive:
+            draft.do(EndTest(region=want.spec.region, instance=test.id))
+    memory = want.memory
+    record = memory.build
+    if record is None or record.state not in UNDER_WAY:
+        return BuildPlan(None, memory.last_build, memory.request)
+    over = _ended(record, CANCELLED, record.message or "cancelled: no build is wanted now", now)
+    plan = BuildPlan(record, memory.last_build, memory.request)
+    job = _job(record, work)
+    if want.spec.source.job is not None or job is not None:
+        if job is not None:
+            if not job.deleting:
+                draft.do(_delete(want, job))
+            draft.wait(f"Job {job.name} to be gone", POLL)
+            return plan
+        _leftovers(want, record, seen, draft)
+        return BuildPlan(None, over, memory.request)
+    if "builds" in work.unread:
+        draft.wait("the build to be seen", POLL)
+        return plan
+    found = work.build(record.id, record.ref)
+    if found is None:
+        return BuildPlan(None, over, memory.request)
+    if found.failed or found.done:
+        for image, snapshots in found.leftovers:
+            draft.do(DeregisterImage(region=want.spec.region, image=image, snapshots=snapshots))
+        if found.done and found.image and discard:
+            draft.do(DeregisterImage(region=want.spec.region, image=found.image))
+        elif found.done and found.image:
+            done = record.model_copy(update={"image_id": found.image, "ref": found.arn})
+            over = _ended(done, SUCCEEDED, "", now)
+        return BuildPlan(None, over, memory.request)
+    if record.state != CANCELLING:
+        draft.do(CancelBuild(region=want.spec.region, arn=found.arn))
+    draft.wait(f"build {record.id} to be cancelled", POLL)
+    stopping = record.model_copy(update={"state": CANCELLING, "ref": found.arn})
+    return BuildPlan(stopping, memory.last_build, memory.request)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The last AMI that was built, and why and from what."""
+
+    source: Source | None = None
+    origin: str = ""
+
+
+def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image]) -> Built:
+    """What came of the last build, if it is to become a version or is one."""
+    last = plan.ended
+    if last is None or last.state != SUCCEEDED:
+        return Built()
+    image = seen.region(want.spec.region).images.get(last.image_id or "")
+    version = any(i.fingerprint == last.id for i in owned)
+    if image is None and not version and last is not want.memory.last_build:
+        return Built()  # it ended just now; the AMI is read with the next look
+    text = str(Origin(last.trigger, last.inputs, last.parent))
+    return Built(Source(image=image, build=last.id), text)
+
+
+# A build that begins
+
+
+def _begin(
+    want: Wanted, plan: BuildPlan, ground: Ground, owned: Sequence[Image], work: Work,
+    now: datetime, draft: Draft,
+) -> BuildPlan:  # fmt: skip
+    digest = inputs(want)
+    parent = ""
+    if isinstance(ground.parent, Problem):
+        draft.note(ground.parent)
+    elif ground.parent.image is not None:
+        parent = ground.parent.image.id
+    last = plan.ended
+    past = history(want, owned)
+    if last is not want.memory.last_build and last is not None:
+        # It ended just now, which status does not say yet.
+        past = History(
+            Origin(last.trigger, last.inputs, last.parent),
+            max(past.since, last.started_at or "", key=_moment), past.any, past.request,
+        )  # fmt: skip
+    trigger = origin.due(want.spec.schedule, want.key, want.request, digest, parent, past, now)
+    if not trigger and last is not None and last.state == CANCELLED:
+        trigger = last.trigger  # what was cut short goes on
+    if not trigger or (past.origin is not None and past.origin.trigger == trigger):
+        return plan
+    if isinstance(ground.parent, Problem) or isinstance(ground.key, Problem):
+        return replace(plan, due=trigger)  # told already; it begins once that is mended
+    if not _fit(ground.parent.image, draft):
+        return replace(plan, due=trigger)
+    if not ground.may_build:
+        draft.wait("a free place among the builds (GILDER_MAX_BUILDS)", POLL)
+        return replace(plan, due=trigger)
+    attempt = 1
+    if last is not None and (last.trigger, last.inputs, last.parent) == (trigger, digest, parent):
+        attempt = last.attempt + 1
+    record = Build(
+        id=origin.build_id(want.cluster, want.key, want.uid, trigger, digest, parent, attempt),
+        trigger=trigger,
+        version=ground.version,
+        attempt=attempt,
+        state=PENDING,
+        inputs=digest,
+        parent=parent,
+        started_at=rfc3339(now),
+    )
+    _start(want, record, ground, work, draft)
+    return BuildPlan(record, plan.ended, want.request)
+
+
+def _fit(parent: Image | None, draft: Draft) -> bool:
+    """Whether a build can start from this AMI."""
+    if parent is None:
+        return True
+    if problem := rules.instance_store_image(parent):
+        draft.note(problem)
+        return False
+    if parent.pending:
+        draft.wait(f"parent image {parent.id} to become available", POLL)
+        return False
+    if not parent.available:
+        draft.stop(
+            "SourceNotAvailable",
+            f"spec.source.imageBuilder.recipe.parentImage: {parent.id} is {parent.state}. Enable "
+            "it or choose another AMI",
+            region=parent.region,
+        )
+        return False
+    return True
+
+
+def _start(want: Wanted, record: Build, ground: Ground, work: Work, draft: Draft) -> None:
+    spec, region = want.spec, want.spec.region
+    key = ground.key.arn if isinstance(ground.key, Key) else ""
+    builder = spec.source.image_builder
+    if builder is not None:
+        tags = {
+            **spec.tags,
+            TAG_IMAGE: want.key,
+            TAG_CLUSTER: want.cluster,
+            TAG_BUILD: record.id,
+            TAG_VERSION: str(record.version),
+        }
+        order = None
+        if builder.recipe is not None:
+            order = recipes.order(
+                builder, want.cluster, want.key, record.parent, region, key or None,
+                spec.tags, ground.ami_name,
+            )  # fmt: skip
+        draft.do(
+            StartBuild(
+                region=region,
+                build=record.id,
+                tags=tags,
+                pipeline=builder.pipeline_arn or "",
+                order=order,
+            )
+        )
+    elif spec.source.job is not None and _job(record, work) is None:
+        context = jobs.JobContext(
+            want.namespace, want.name, want.uid, region, want.cluster, record.version,
+            record.id, ground.ami_name, key,
+        )  # fmt: skip
+        manifest = jobs.manifest(spec.source.job, context)
+        draft.do(CreateJob(region=region, build=record.id, manifest=manifest))
+    draft.wait(f"build {record.id} to start", POLL)
+
+
+# A build under way
+
+
+def _follow(
+    want: Wanted, record: Build, plan: BuildPlan, ground: Ground, seen: Observed, work: Work,
+    now: datetime, draft: Draft,
+) -> BuildPlan:  # fmt: skip
+    if want.spec.source.job is not None:
+        return _follow_job(want, record, plan, ground, seen, work, now, draft)
+    if "builds" in work.unread:
+        draft.wait(f"build {record.id} to be seen", POLL)
+        return plan
+    builder = want.spec.source.image_builder
+    assert builder is not None  # plan_build is for the two kinds of builds
+    found = work.build(record.id, record.ref)
+    if found is None and not record.ref:
+        return _again(want, record, plan, ground, work, draft)
+    if found is None:
+        if passed(record.started_at, now) < GONE_GRACE:
+            draft.wait(f"build {record.id} to become visible", POLL)
+            return plan
+        return _end(plan, record, FAILED, f"{record.ref} does not exist any more", now)
+    record = record.model_copy(update={"ref": found.arn, "stage": found.state, "log": found.log})
+    if found.failed:
+        for image, snapshots in found.leftovers:
+            draft.do(DeregisterImage(region=want.spec.region, image=image, snapshots=snapshots))
+        parts = [record.message, found.step, found.reason]
+        said = ": ".join(p.strip().rstrip(".") for p in parts if p) or f"it is {found.state}"
+        return _end(plan, record, FAILED, said, now)
+    if found.done:
+        if not found.image:
+            said = f"no AMI in {want.spec.region} came of it: see its distribution settings"
+            return _end(plan, record, FAILED, said, now)
+        return _end(plan, record.model_copy(update={"image_id": found.image}), SUCCEEDED, "", now)
+    record = record.model_copy(update={"state": record.state.replace(PENDING, RUNNING)})
+    late = passed(record.started_at, now) > builder.timeout_minutes * 60
+    if late and record.state != CANCELLING:
+        draft.do(CancelBuild(region=want.spec.region, arn=found.arn))
+        said = f"cancelled, since it took longer than {builder.timeout_minutes} minutes"
+        record = record.model_copy(update={"state": CANCELLING, "message": said})
+    draft.wait(f"build {record.id}, which is {found.state}", POLL)
+    return BuildPlan(record, plan.ended, plan.request)
+
+
+def _again(
+    want: Wanted, record: Build, plan: BuildPlan, ground: Ground, work: Work, draft: Draft
+) -> BuildPlan:
+    """Asked for, but not seen: ask again, which is the same build, unless all is different now."""
+    parent = ""
+    if isinstance(ground.parent, Source) and ground.parent.image is not None:
+        parent = ground.parent.image.id
+    if (record.inputs, record.parent) != (inputs(want), parent):
+        return BuildPlan(None, plan.ended, plan.request)
+    if isinstance(ground.key, Problem):
+        return plan
+    _start(want, record, ground, work, draft)
+    return plan
+
+
+def _follow_job(
+    want: Wanted, record: Build, plan: BuildPlan, ground: Ground, seen: Observed, work: Work,
+    now: datetime, draft: Draft,
+) -> BuildPlan:  # fmt: skip
+    job = _job(record, work)
+    if job is None and record.state == PENDING:
+        return _again(want, record, plan, ground, work, draft)
+    made = _made(record, seen, want)
+    if job is None or job.state == "succeeded":
+        if made is not None:
+            done = record.model_copy(update={"image_id": made.id, "stage": "Complete"})
+            return _end(plan, done, SUCCEEDED, "", now)
+        if job is None:
+            return _end(plan, record, FAILED, "its Job was deleted before it had ended", now)
+        if record.finished_at is None:
+            record = record.model_copy(
+                update={"finished_at": rfc3339(now), "stage": "Complete", "ref": job.name}
+            )
+        if passed(record.finished_at, now) < GONE_GRACE:
+            draft.wait(f"the AMI of Job {job.name} to become visible", POLL)
+            return BuildPlan(record, plan.ended, plan.request)
+        said = (
+            f"Job {job.name} succeeded, but no AMI in {want.spec.region} carries the tag "
+            f"{TAG_BUILD}={record.id}. Tag it with var.build_id (GILDER_BUILD_ID)"
+        )
+        return _end(plan, record, FAILED, said, now)
+    record = record.model_copy(update={"state": RUNNING, "ref": job.name})
+    if job.state == "failed":
+        _leftovers(want, record, seen, draft)
+        log = f"; its log ends: {job.log[-LOG:]}" if job.log else ""
+        told = record.model_copy(
+            update={"log": f"kubectl logs -n {want.namespace} job/{job.name}", "stage": "Failed"}
+        )
+        return _end(plan, told, FAILED, f"Job {job.name} failed: {job.message}{log}", now)
+    draft.wait(f"Job {job.name}")  # its end is told by a watch
+    return BuildPlan(record, plan.ended, plan.request)
+
+
+def _end(plan: BuildPlan, record: Build, state: str, message: str, now: datetime) -> BuildPlan:
+    return BuildPlan(None, _ended(record, state, message, now), plan.request)
+
+
+def _ended(record: Build, state: str, message: str, now: datetime) -> Build:
+    update = {"state": state, "message": message, "finished_at": rfc3339(now)}
+    return record.model_copy(update=update)
+
+
+def _tell(plan: BuildPlan, draft: Draft) -> None:
+    """A build that failed is told of until another one begins."""
+    last = plan.ended
+    if plan.record is not None or last is None or last.state != FAILED:
+        return
+    where = f". Log: {last.log}" if last.log else ""
+    draft.stop(
+        "BuildFailed",
+        f"spec.source: build {last.id} ({last.trigger}) failed: {last.message}{where}. Mend the "
+        "spec, or ask for another build with the annotation goldenimage.dev/rebuild",
+    )
+
+
+# What is left of builds
+
+
+def _made(record: Build, seen: Observed, want: Wanted) -> Image | None:
+    """The AMI that carries the build's id; the newest, if there are several."""
+    images = seen.region(want.spec.region).images.values()
+    ours = [
+        i
+        for i in images
+        if i.tags.get(TAG_BUILD) == record.id and i.owner == seen.account and not i.failed
+    ]
+    return max(ours, key=lambda i: (i.created, i.id), default=None)
+
+
+def _leftovers(want: Wanted, record: Build, seen: Observed, draft: Draft) -> None:
+    """AMIs that a Job made before it failed or was cancelled."""
+    for image in seen.region(want.spec.region).images.values():
+        if image.tags.get(TAG_BUILD) == record.id and image.owner == seen.account:
+            draft.do(
+                DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
+            )
+
+
+def _job(record: Build, work: Work) -> SeenJob | None:
+    return next((j for j in work.jobs if j.build == record.id), None)
+
+
+def _delete(want: Wanted, job: SeenJob) -> DeleteJob:
+    return DeleteJob(region=want.spec.region, namespace=want.namespace, name=job.name)
+
+
+def _clear_jobs(
+    want: Wanted, plan: BuildPlan, owned: Sequence[Image], work: Work, draft: Draft
+) -> None:
+    """Jobs whose AMI has become a version, and those that a later build replaces."""
+    versions = {i.fingerprint for i in owned}
+    for job in work.jobs:
+        if job.deleting or job.owner != want.uid:
+            continue
+        current = plan.record is not None and plan.record.id == job.build
+        if not current and (job.build in versions or plan.record is not None):
+            draft.do(_delete(want, job))
+
+
+def _lost(want: Wanted, owned: Sequence[Image]) -> str:
+    """The home AMI of the newest built version, if it was seen once and is gone."""
+    last = want.memory.last_build
+    if last is None or last.state != SUCCEEDED:
+        return ""
+    version = want.memory.fingerprints.get(last.id, 0)
+    known = want.memory.images.get((version, want.spec.region, "home"))
+    if not version or known is None or not known.seen:
+        return ""
+    there = [i for i in owned if i.version == version and i.region == want.spec.region]
+    return "" if any(not i.failed for i in there) else known.image_id
+
+
+def _moment(text: str) -> float:
+    return -passed(text, datetime.fromisoformat("2000-01-01T00:00:00+00:00"))

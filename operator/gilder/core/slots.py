@@ -1,0 +1,184 @@
+"""Places that AMIs must fill: by whom, and when an empty or failed one is tried again; pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from gilder.api.names import (
+    TAG_ADOPTED,
+    TAG_ATTEMPT,
+    TAG_CLUSTER,
+    TAG_IMAGE,
+    TAG_KEY,
+    TAG_ORIGIN,
+    TAG_ROLE,
+    TAG_SOURCE,
+    TAG_VERSION,
+)
+from gilder.core.actions import CopyImage, DeregisterImage, EnableImage
+from gilder.core.digest import digest
+from gilder.core.gating import birth_tag
+from gilder.core.observed import Image, Key, Problem
+from gilder.core.plan import Draft
+from gilder.core.times import passed
+from gilder.core.wanted import Wanted
+
+POLL = 15.0  # seconds between looks at a pending AMI; copies take minutes
+FIRST_RETRY = 60.0  # seconds before a failed copy is made again; doubles
+LAST_RETRY = 3600.0
+UNSEEN_GRACE = 300.0  # seconds a requested AMI may stay invisible (EC2 reads lag behind writes)
+NAME_LIMIT = 128  # CreateImage, parameter Name, in the EC2 API reference
+
+Role = Literal["home", "replica", "intermediate"]
+
+
+def ami_name(want: Wanted, version: int, suffix: str = "") -> str:
+    """The AMI's name, cut to AWS's limit with a digest so that it stays unique."""
+    name = want.spec.naming.template
+    for key, value in (("namespace", want.namespace), ("name", want.name), ("version", version)):
+        name = name.replace("{" + key + "}", str(value))
+    if len(name) + len(suffix) > NAME_LIMIT:
+        name = f"{name[: NAME_LIMIT - 13 - len(suffix)]}-{digest(name, length=12)}"
+    return name + suffix
+
+
+def best(images: Iterable[Image]) -> Image | None:
+    """The AMI that fills a slot: available before pending before disabled, the oldest first."""
+    rank = {"available": 0, "pending": 1, "transient": 1, "disabled": 2}
+    usable = [i for i in images if i.state in rank]
+    return min(usable, key=lambda i: (rank[i.state], i.created, i.id), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place that an AMI must fill: a Region and a role of one version."""
+
+    want: Wanted
+    version: int
+    fingerprint: str
+    region: str
+    role: Role
+    key: Key | None = None
+    origin: str = ""  # of a version that was built
+
+    def filled_by(self, owned: Iterable[Image]) -> list[Image]:
+        return [
+            i
+            for i in owned
+            if i.region == self.region
+            and i.role == self.role
+            and i.version == self.version
+            and i.fingerprint == self.fingerprint
+            and (self.key is None or self.key.arn in (i.tags.get(TAG_KEY), *i.kms_keys))
+        ]
+
+    def tags(self, attempt: int) -> dict[str, str]:
+        """All tags of the AMI that fills it: the user's, and those that make it ours."""
+        want = self.want
+        tags = {
+            **want.spec.tags,
+            TAG_IMAGE: want.key,
+            TAG_CLUSTER: want.cluster,
+            TAG_VERSION: str(self.version),
+            TAG_SOURCE: self.fingerprint,
+            TAG_ROLE: self.role,
+        }
+        if attempt > 1:
+            tags[TAG_ATTEMPT] = str(attempt)
+        if self.key is not None:
+            tags[TAG_KEY] = self.key.arn
+        if self.origin:
+            tags[TAG_ORIGIN] = self.origin
+        if self.role == "home":
+            tags |= birth_tag(want.spec.gates)
+        return tags
+
+    def copy(self, of: Image, attempt: int, predecessor: str) -> CopyImage:
+        key = self.key.arn if self.key else None
+        suffix = f"-r{attempt}" if attempt > 1 else ""
+        want = self.want
+        return CopyImage(
+            region=self.region,
+            source_region=of.region,
+            source_image=of.id,
+            name=ami_name(want, self.version, suffix),
+            description=want.spec.description,
+            key=key,
+            tags=self.tags(attempt),
+            # The predecessor makes the token new once the AMI it stood for is gone.
+            token=digest(
+                want.cluster, want.key, self.version, self.region, self.role, of.id, key,
+                predecessor, length=48,
+            ),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Leave to fill a slot now: which attempt it is, and which AMI it follows."""
+
+    attempt: int
+    predecessor: str
+
+
+def turn(
+    slot: Slot, there: Sequence[Image], now: datetime, draft: Draft, others: Sequence[Image] = ()
+) -> Turn | None:
+    """Whether an empty slot may be filled now; says what it waits for otherwise.
+
+    `there` are AMIs that tried to fill it, `others` those in its place under another key.
+    """
+    failed = sorted((i for i in there if i.failed), key=lambda i: (i.attempt, i.created, i.id))
+    if failed:
+        last = failed[-1]
+        doublings = min(max(last.attempt, 1) - 1, 16)  # the tag may have been mangled by hand
+        delay = min(FIRST_RETRY * 2**doublings, LAST_RETRY)
+        left = delay - passed(last.created, now)
+        draft.note(
+            Problem(
+                "CopyFailed" if slot.role != "intermediate" else "CreateFailed",
+                f"{last.id} in {slot.region} failed: {last.state_reason or 'no reason given'}; "
+                f"attempt {last.attempt + 1} follows",
+                permanent=False,
+                region=slot.region,
+            )
+        )
+        if left > 0:
+            draft.wait(f"the next attempt in {slot.region} after {last.id} failed", left)
+            return None
+        return Turn(_attempt([*there, *others]), last.id)
+    known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
+    if known is not None and not known.seen:
+        age = passed(known.at, now)
+        if age < UNSEEN_GRACE:
+            draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
+            return None
+    # An AMI under a former key holds the name, so the one under the new key gets a suffix.
+    return Turn(_attempt(others), known.image_id if known else "")
+
+
+def _attempt(before: Sequence[Image]) -> int:
+    """The number after these attempts, whose name is free even where a tag was taken off."""
+    attempt = max((i.attempt for i in before), default=0) + 1
+    while any(i.name.endswith(f"-r{attempt}") for i in before):
+        attempt += 1
+    return attempt
+
+
+def keep(slot: Slot, owned: Sequence[Image], draft: Draft) -> Image | None:
+    """The AMI that fills the slot, kept whole; failed attempts beside it are cleared away."""
+    there = slot.filled_by(owned)
+    found = best(there)
+    if found is None:
+        return None
+    for image in there:
+        if image.failed and TAG_ADOPTED not in image.tags:
+            draft.do(
+                DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
+            )
+    if found.pending:
+        draft.wait(f"{found.id} to become available in {found.region}", POLL)
+    elif found.state == "disabled":
+        draft.do(EnableImage(region=found.region, image=found.id))
+    return found

@@ -1,0 +1,138 @@
+"""One GoldenImage as its plan needs it: what is declared, and what status remembers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gilder.api.goldenimage import (
+    Build,
+    GateResult,
+    GoldenImage,
+    GoldenImageSpec,
+    GoldenImageStatus,
+)
+from gilder.core.observed import Image, Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What spec.source resolved to: an AMI, an instance, or a build with its AMI if that is there.
+
+    `trigger` is what asked for a capture of an instance, when it is not the first.
+    """
+
+    image: Image | None = None
+    instance: Instance | None = None
+    build: str = ""
+    trigger: str = ""
+
+    @property
+    def id(self) -> str:
+        if self.image is not None:
+            return self.image.id
+        return self.instance.id if self.instance is not None else ""
+
+    @property
+    def kind(self) -> str:
+        if self.build:
+            return "build"
+        return "image" if self.image else "instance"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is remembered of the gates of one version."""
+
+    state: str  # Pending, Passed, Failed
+    results: tuple[GateResult, ...] = ()
+    since: str = ""  # RFC 3339, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An AMI that status recorded. `seen`: it was observed, not just asked for."""
+
+    image_id: str
+    seen: bool
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What status adds to the tags: AMIs that are gone, and tag keys that were ours."""
+
+    images: Mapping[tuple[int, str, str], Known] = field(default_factory=dict)
+    fingerprints: Mapping[str, int] = field(default_factory=dict)  # to version
+    highest: int = 0
+    latest: int = 0
+    tag_keys: tuple[str, ...] = ()
+    build: Build | None = None
+    last_build: Build | None = None
+    request: str | None = None  # the last rebuild annotation that was heeded
+    tested: Mapping[int, Judged] = field(default_factory=dict)
+    origins: Mapping[int, str] = field(default_factory=dict)
+
+
+def remember(status: GoldenImageStatus) -> Memory:
+    """Memory of a status; of an empty one when status was lost."""
+    images = {
+        (v.version, i.region, i.role): Known(
+            i.image_id, i.state != "requested", i.requested_at or v.created_at or ""
+        )
+        for v in status.versions
+        for i in v.images
+    }
+    numbers = [v.version for v in status.versions]
+    latest = status.latest.version if status.latest else 0
+    # Captures of one instance share a fingerprint, which stands for the newest of them.
+    newest_last = sorted(status.versions, key=lambda v: v.version)
+    return Memory(
+        images,
+        {v.fingerprint: v.version for v in newest_last if v.fingerprint},
+        max([*numbers, latest], default=0),
+        latest,
+        status.managed_tag_keys,
+        status.build,
+        status.last_build,
+        status.last_handled_rebuild,
+        {
+            v.version: Judged(v.gate, v.gates, v.tested_since or "")
+            for v in status.versions
+            if v.gate
+        },
+        {v.version: v.origin for v in status.versions if v.origin},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One GoldenImage as the plan needs it."""
+
+    cluster: str
+    namespace: str
+    name: str
+    spec: GoldenImageSpec
+    memory: Memory = Memory()
+    uid: str = ""
+    request: str | None = None  # the rebuild annotation
+    approved: int = 0  # versions that annotations name
+    rejected: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def wanted(cluster: str, image: GoldenImage) -> Wanted:
+    """What a GoldenImage object asks for."""
+    meta = image.metadata
+    return Wanted(
+        cluster,
+        meta.namespace,
+        meta.name,
+        image.spec,
+        remember(image.status),
+        meta.uid,
+        meta.rebuild_request,
+        meta.approved,
+        meta.rejected,
+    )

@@ -1,0 +1,95 @@
+"""What the sandbox shows of gates: a version that fails, and one that passes; told by AWS."""
+
+from typing import Any
+
+import requests
+
+from gilder.api.names import REBUILD
+from gilder.sandbox.breakage import can_launch
+from gilder.sandbox.world import World
+
+HOME, REPLICA = "eu-west-1", "eu-central-1"
+CONSUMER = "222222222222"
+FOUND = "/root/.ssh/id_ed25519 is a private key\nNoSecrets: 1 finding"
+
+
+class Gates:
+    """One GoldenImage of the samples that is built and checked."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world, self._aws, self._name = world, world.aws, name
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {world.cluster.token}"
+        self._session.verify = False
+        root = f"{world.cluster.url}/apis/goldenimage.dev/v1alpha1/namespaces/images"
+        self._url = f"{root}/goldenimages/{name}"
+        self._before = self._latest()
+
+    def rebuild(self, request: str, *, leaving_a_key: bool = False) -> None:
+        """Ask for a build, as `kubectl annotate` would."""
+        if leaving_a_key:
+            # The first check that is sent is CloudInitHealthy, which passes.
+            self._aws.commands.outcome("AWS-RunShellScript", stdout=FOUND, exit_code=1, count=4)
+            self._aws.commands.outcome("AWS-RunShellScript", count=1)
+        change = {"metadata": {"annotations": {REBUILD: request}}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        self._session.patch(self._url, json=change, headers=headers, timeout=10).raise_for_status()
+
+    def kept_aside(self) -> bool:
+        """The candidate failed, nobody has it, and what was released still is."""
+        status = self._status()
+        candidate = status.get("candidate") or {}
+        if self._condition("GatesPassed").get("reason") != "GateFailed" or not candidate:
+            return False
+        image = candidate["imageId"]
+        return (
+            self._latest() == self._before
+            and not can_launch(self._aws, image, HOME, CONSUMER)
+            and can_launch(self._aws, self._before.get("imageId", ""), HOME, CONSUMER)
+            and not self._copies(candidate["version"])
+        )
+
+    def released(self) -> bool:
+        """A newer version passed: it is the latest, is copied, and the consumer can launch it."""
+        latest = self._latest()
+        if latest.get("version", 0) <= self._before.get("version", 0):
+            return False
+        copies = self._copies(latest["version"])
+        return bool(copies) and all(
+            can_launch(self._aws, image, region, CONSUMER)
+            for image, region in ((latest["imageId"], HOME), (copies[0], REPLICA))
+        )
+
+    def nothing_left(self) -> bool:
+        """No test instance outlives its checks."""
+        filters = [
+            {"Name": "tag-key", "Values": ["goldenimage.dev/test"]},
+            {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]},
+        ]
+        found = self._aws.client("ec2", HOME).describe_instances(Filters=filters)["Reservations"]
+        return not found
+
+    def told(self) -> str:
+        condition = self._condition("GatesPassed")
+        return f"GoldenImage {self._name}: {condition.get('message', '')}"
+
+    def _copies(self, version: int) -> list[str]:
+        filters = [
+            {"Name": "tag:goldenimage.dev/image", "Values": [f"images/{self._name}"]},
+            {"Name": "tag:goldenimage.dev/version", "Values": [str(version)]},
+            {"Name": "state", "Values": ["available"]},
+        ]
+        client = self._aws.client("ec2", REPLICA)
+        found = client.describe_images(Owners=["self"], Filters=filters)["Images"]
+        return [i["ImageId"] for i in found]
+
+    def _status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._session.get(self._url, timeout=10).json()
+        return dict(found.get("status", {}))
+
+    def _latest(self) -> dict[str, Any]:
+        return self._status().get("latest") or {}
+
+    def _condition(self, kind: str) -> dict[str, Any]:
+        conditions = self._status().get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
