@@ -69,7 +69,7 @@ class Bench:
         return found
 
 
-def _distribution(name: str) -> dict[str, Any]:
+def _distribution(name: str) -> Any:
     written = {"name": f"{name} {{{{ imagebuilder:buildDate }}}}"}
     return {"region": HOME, "amiDistributionConfiguration": written}
 
@@ -205,7 +205,7 @@ def test_a_pipeline_is_started_with_the_tags(bench: Bench) -> None:
     assert image["sourcePipelineArn"] == pipeline
     assert image["tags"] == action.tags
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        builds.start(bench.client, replace(action, pipeline=pipeline + "-none"), ACCOUNT)
+        builds.start(bench.client, _start("run-2", pipeline=f"{pipeline}-none"), ACCOUNT)
 
 
 def test_builds_are_listed_by_name(bench: Bench) -> None:
@@ -344,7 +344,7 @@ def test_configurations_of_others_stay(bench: Bench) -> None:
     bench.client.create_distribution_configuration(
         name=NAME,
         distributions=[_distribution("web")],
-        clientToken="d",  # type: ignore[list-item]
+        clientToken="d",
     )
     builds.delete_recipes(bench.client, NAME, ACCOUNT)
     calls = bench.calls()

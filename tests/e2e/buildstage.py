@@ -114,5 +114,11 @@ class Works:
     def request(self, name: str, value: str) -> None:
         self.stage.annotate("GoldenImage", name, **{"goldenimage.dev__rebuild": value})
 
+    def run_on(self, name: str, seconds: float = 300) -> None:
+        """Let time pass in AWS until the build instance of the next build runs."""
+        self.stage.wait(lambda: self.build(name, "build").get("ref"), "a build under way")
+        self.aws.clock.advance(seconds)
+        self.stage.wait(self.builders, "a build instance runs")
+
     def wait_failed(self, name: str, reason: str = "BuildFailed") -> str:
         return str(self.stage.wait_reason("GoldenImage", name, reason)["message"])

@@ -110,9 +110,9 @@ def test_a_bad_recipe_is_told_and_mended_by_the_spec(stage: Stage, works: Works)
     bad = {**RECIPE, "infrastructure": {"instanceProfile": "no-such-profile"}}
     stage.apply(built(imageBuilder=bad))
     stage.start()
-    stage.wait(
-        lambda: "no-such-profile" in stage.message("GoldenImage", "web"), "the profile is named"
-    )
+    message = stage.wait_reason("GoldenImage", "web", "BuildRefused")["message"]
+    assert "spec.source.imageBuilder" in message
+    assert "instanceProfileName" in message
     assert works.builds() == []
     stage.patch("GoldenImage", "web", {"spec": {"source": {"imageBuilder": RECIPE}}})
     stage.wait_ready("GoldenImage", "web")
@@ -215,7 +215,7 @@ def test_suspend_cancels_and_resuming_builds_anew(stage: Stage, works: Works) ->
     stage.aws.settings.update(build_seconds=600.0)
     stage.apply(built())
     stage.start()
-    stage.wait(works.builders, "a build instance runs")
+    works.run_on("web")
     stage.edit("GoldenImage", "web", suspend=True)
     stage.wait(lambda: works.states() == {"CANCELLED": 1}, "the build is cancelled")
     stage.wait(lambda: works.build("web").get("state") == "Cancelled", "status says so")
@@ -232,7 +232,7 @@ def test_deletion_cancels_and_clears_the_recipes(stage: Stage, works: Works, pol
     client = stage.aws.client("imagebuilder", HOME)
     theirs = client.create_component(
         name="theirs", semanticVersion="1.0.0", platform="Linux", clientToken="x",
-        data="name: x\nschemaVersion: 1.0\nphases: []\n",
+        data=RECIPE["recipe"]["components"][1]["document"],
     )["componentBuildVersionArn"]  # fmt: skip
     stage.apply(built(deletionPolicy=policy))
     stage.start()
@@ -240,7 +240,7 @@ def test_deletion_cancels_and_clears_the_recipes(stage: Stage, works: Works, pol
     image = stage.image("web", HOME)
     stage.aws.settings.update(build_seconds=600.0)
     works.request("web", "more")
-    stage.wait(works.builders, "a build instance runs")
+    works.run_on("web")
     stage.delete("GoldenImage", "web")
     stage.gone("GoldenImage", "web")
     assert works.builders() == []

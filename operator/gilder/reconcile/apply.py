@@ -103,7 +103,8 @@ class Applier:
         except errors.AWS_ERRORS as error:
             # The call may have taken effect all the same.
             self._touched(action)
-            return Result(action, errors.problem(error, action.describe(), action.region))
+            found = errors.problem(error, action.describe(), action.region)
+            return Result(action, _refused(action, found))
         except ClusterError as error:
             told = f"{action.describe()}: {error}"
             return Result(action, Problem("KubernetesError", told, error.permanent, action.region))
@@ -238,6 +239,22 @@ def _ready(
             case _:
                 ready.append(action)
     return ready, skipped
+
+
+def _refused(action: AnyAction, problem: Problem) -> Problem:
+    """What a person must mend, with the field that the action came from."""
+    if problem.reason != "AWSError":
+        return problem
+    match action:
+        case StartBuild():
+            reason, field = "BuildRefused", "spec.source.imageBuilder"
+        case LaunchTest():
+            reason, field = "TestRefused", "spec.gates.ssm.instance"
+        case RunCheck():
+            reason, field = "TestRefused", "spec.gates.ssm"
+        case _:
+            return problem
+    return replace(problem, reason=reason, message=f"{field}: {problem.message}. Correct it")
 
 
 def _held(action: AnyAction, why: Problem) -> Problem:

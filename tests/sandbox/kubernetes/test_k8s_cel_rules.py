@@ -55,7 +55,7 @@ def inspector(**most: int) -> dict[str, Any]:
     return image(gates={"inspector": {"maxFindings": most}})
 
 
-def tested(**instance: Any) -> dict[str, Any]:
+def checked(**instance: Any) -> dict[str, Any]:
     return image(gates={"ssm": {"instance": {"profile": "test", **instance}}})
 
 
@@ -179,13 +179,13 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         [
             built({**INFRASTRUCTURE, **NETWORK}),
             built({**INFRASTRUCTURE, "securityGroupIds": []}),
-            tested(**NETWORK),
-            tested(),
+            checked(**NETWORK),
+            checked(),
         ],
         [
             built({**INFRASTRUCTURE, "subnetId": "subnet-12345678"}),
             built({**INFRASTRUCTURE, **NETWORK, "securityGroupIds": []}),
-            tested(securityGroupIds=["sg-12345678"]),
+            checked(securityGroupIds=["sg-12345678"]),
         ],
     ),
     (
