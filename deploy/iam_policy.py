@@ -1,4 +1,7 @@
-"""Writes deploy/iam-policy.json from what the code says it needs of AWS.
+"""Writes the IAM policies in deploy/ from what the code says it needs of AWS.
+
+iam-policy.json is for everything but builds and checks of new versions, which
+iam-policy-builds.json adds.
 
 python deploy/iam_policy.py [--check]
 """
@@ -12,13 +15,23 @@ from typing import Any, get_args
 
 import gilder.aws
 from gilder.api.imageshare import GrantOperation
-from gilder.api.names import TAG_CLUSTER
+from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_TEST
 from gilder.aws.permissions import used
 
 FILE = Path(__file__).with_name("iam-policy.json")
+BUILDS_FILE = Path(__file__).with_name("iam-policy-builds.json")
+BUILDING = ("builds", "checks", "findings")  # modules whose calls are in the second policy
 
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
 INSTANCES = ["arn:aws:ec2:*:*:instance/*"]
+# What a launch needs beside the instance; volumes and network interfaces are made by it.
+PARTS = [
+    "arn:aws:ec2:*:*:volume/*",
+    "arn:aws:ec2:*:*:network-interface/*",
+    "arn:aws:ec2:*:*:subnet/*",
+    "arn:aws:ec2:*:*:security-group/*",
+    *IMAGES,
+]
 KEYS = ["arn:aws:kms:*:*:key/*"]
 QUEUES = ["arn:aws:sqs:*:*:gilder*"]
 
@@ -50,16 +63,21 @@ OWNED_ONLY = frozenset(
 _READS = ("Describe", "Get", "List")
 
 
-def actions() -> set[str]:
-    """Every IAM action that some function of gilder.aws declares."""
+def actions(*, building: bool | None = None) -> set[str]:
+    """Every IAM action that some function of gilder.aws declares, of one policy or of both."""
     for module in pkgutil.iter_modules(gilder.aws.__path__):
         importlib.import_module(f"gilder.aws.{module.name}")
-    return {action for needed in used().values() for action in needed}
+    return {
+        action
+        for function, needed in used().items()
+        for action in needed
+        if building is None or (function.split(".")[2] in BUILDING) == building
+    }
 
 
 def policy() -> dict[str, Any]:
     """The policy document, each action in one statement (CreateGrant in two)."""
-    ours, behalf = actions(), {a for group in ON_BEHALF.values() for a in group}
+    ours, behalf = actions(building=False), {a for group in ON_BEHALF.values() for a in group}
     read = {a for a in ours | behalf if a.split(":")[1].startswith(_READS)}
     read -= {a for a in read if a.startswith("sqs:")}
     kms = {a for a in ours - behalf - {"kms:CreateGrant"} if a.startswith("kms:")}
@@ -82,6 +100,38 @@ def policy() -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"]]}
 
 
+def builds_policy() -> dict[str, Any]:
+    """What Image Builder, test instances and Inspector need on top of it."""
+    ours = actions(building=True) - {"ec2:CreateTags"}
+    read = {a for a in ours if a.split(":")[1].startswith(_READS)}
+    builder = {a for a in ours - read if a.startswith("imagebuilder:")}
+    ours_only = {"Null": {f"aws:ResourceTag/{TAG_TEST}": "false"}}
+    asked = {"Null": {f"aws:RequestTag/{TAG_TEST}": "false"}}
+    launching = {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
+    to_ec2 = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+    builders = {"StringEquals": {"iam:AWSServiceName": "imagebuilder.amazonaws.com"}}
+    left = {"ec2:DeregisterImage", "ec2:DeleteSnapshot"}
+    statements = [
+        _statement("LookAtBuilds", read, ["*"]),
+        _statement("Build", builder, ["arn:aws:imagebuilder:*:*:*"]),
+        _statement("BuilderRole", {"iam:CreateServiceLinkedRole"}, ["*"], builders),
+        # Narrow it to the roles of your instance profiles.
+        _statement("PassInstanceRoles", {"iam:PassRole"}, ["arn:aws:iam::*:role/*"], to_ec2),
+        _statement("LaunchTests", {"ec2:RunInstances"}, INSTANCES, asked),
+        _statement("LaunchTestsFrom", {"ec2:RunInstances"}, PARTS),
+        _statement("TagTests", {"ec2:CreateTags"}, [*INSTANCES, *PARTS[:2]], launching),
+        _statement("EndTests", {"ec2:TerminateInstances"}, INSTANCES, ours_only),
+        _statement("CheckTests", {"ssm:SendCommand"}, INSTANCES, ours_only),
+        _statement("CheckWith", {"ssm:SendCommand"}, ["arn:aws:ssm:*:*:document/*"]),
+        # AMIs of builds that failed or were cancelled, which never became versions.
+        *(
+            _statement(f"Clear{n}", left, IMAGES, {"Null": {f"aws:ResourceTag/{tag}": "false"}})
+            for n, tag in enumerate(("Ec2ImageBuilderArn", TAG_BUILD), 1)
+        ),
+    ]
+    return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"]]}
+
+
 def _statement(
     sid: str, allowed: set[str], resources: list[str], condition: dict[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -96,11 +146,15 @@ def _statement(
     return statement
 
 
-def text() -> str:
-    return json.dumps(policy(), indent=2) + "\n"
+def texts() -> dict[Path, str]:
+    """Each file with what belongs in it."""
+    written = {FILE: policy(), BUILDS_FILE: builds_policy()}
+    return {file: json.dumps(found, indent=2) + "\n" for file, found in written.items()}
 
 
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(0 if FILE.read_text() == text() else f"{FILE} is not current: run {__file__}")
-    FILE.write_text(text())
+    for file, text in texts().items():
+        if "--check" not in sys.argv:
+            file.write_text(text)
+        elif file.read_text() != text:
+            sys.exit(f"{file} is not current: run {__file__}")

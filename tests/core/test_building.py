@@ -28,7 +28,7 @@ from gilder.api.names import TAG_BUILD, TAG_GATES, TAG_ORIGIN, TAG_ROLE
 from gilder.core.actions import CreateJob, DeregisterImage, StartBuild, TagResources
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.versions import ImagePlan, plan_image, plan_work_end
-from gilder.core.wanted import Known, Memory, Source, Wanted
+from gilder.core.wanted import Judged, Known, Memory, Source, Wanted
 from gilder.core.work import SeenBuild, SeenJob, SeenTest, Work
 
 PARENT = image(1)
@@ -189,7 +189,7 @@ def test_a_failure_is_told_with_step_and_log_and_not_repeated() -> None:
     assert found.build.ended is not None
     assert (found.build.ended.state, found.build.ended.id) == ("Failed", memory.build.id)  # type: ignore[union-attr]
     assert found.plan.actions == (
-        DeregisterImage(region=HOME, image=ami(8), snapshots=("snap-8",)),
+        DeregisterImage(region=HOME, image=ami(8), snapshots=("snap-8",), leftover=True),
     )
     (problem,) = found.plan.problems
     assert problem.reason == "BuildFailed"
@@ -301,7 +301,8 @@ def test_a_lost_home_ami_is_built_anew() -> None:
 
 
 def test_a_candidate_is_kept_apart_from_the_released_version() -> None:
-    memory = replace(built(BY_RECIPE), latest=1, highest=2)
+    tested = {2: Judged("Pending", (), "2030-01-01T11:00:00Z")}
+    memory = replace(built(BY_RECIPE), latest=1, highest=2, tested=tested)
     old = ours(5, fingerprint="old", version=1)
     new = home_of(9, memory, version=2, tags={TAG_GATES: "pending"})
     there = world(view(HOME, [old, new]))
@@ -437,7 +438,10 @@ def test_a_job_is_deleted_with_what_it_made() -> None:
     assert kinds(found.plan.actions) == ["DeleteJob"]
     assert found.plan.waiting
     left = image(9, tags={TAG_BUILD: memory.build.id})  # type: ignore[union-attr]
-    gone = stop(BY_JOB, memory, Work(), world(view(HOME, [left])))
+    kept = stop(BY_JOB, memory, Work(), world(view(HOME, [left])))
+    assert kept.build.ended is not None
+    assert kept.build.ended.image_id == left.id, "it was finished, and stays for later"
+    gone = stop(BY_JOB, memory, Work(), world(view(HOME, [left])), discard=True)
     assert kinds(gone.plan.actions) == ["DeregisterImage"]
     assert gone.build.record is None
 

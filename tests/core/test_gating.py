@@ -11,7 +11,7 @@ from gilder import checks
 from gilder.api.goldenimage import GateResult
 from gilder.api.names import TAG_GATES
 from gilder.core.actions import LaunchTest, RunCheck, TagResources
-from gilder.core.gating import Verdict, plan_gates, shut
+from gilder.core.gating import SOON, Verdict, plan_gates, shut
 from gilder.core.observed import Image, Problem
 from gilder.core.plan import Draft
 from gilder.core.wanted import Judged, Memory, Wanted
@@ -34,8 +34,14 @@ def want(gates: dict[str, Any], *, latest: int = 1, **changes: Any) -> Wanted:
 def judge(
     who: Wanted, work: Work = Work(), image: Image = CANDIDATE, version: int = 2  # noqa: B008
 ) -> tuple[Verdict, Draft]:  # fmt: skip
+    """The plan, after what was found out has been recorded in status."""
     draft = Draft()
-    return plan_gates(who, image, version, work, NOW, draft), draft
+    verdict = plan_gates(who, image, version, work, NOW, draft)
+    known = who.memory.tested.get(version)
+    if known is not None and known.results != verdict.results and draft.retry_after == SOON:
+        tested = {version: Judged("Pending", verdict.results, known.since)}
+        return judge(replace(who, memory=replace(who.memory, tested=tested)), work, image, version)
+    return verdict, draft
 
 
 def check(name: str, status: str = "Success", output: str = "all is well", code: int = 0) -> Any:

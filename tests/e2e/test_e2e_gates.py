@@ -220,7 +220,7 @@ def test_killed_around_each_step_of_a_test(
 ) -> None:
     struck = threading.Event()
 
-    def strike(found: object) -> None:
+    def strike(_: object) -> None:
         if not struck.is_set():
             struck.set()
             stage.world.operator.kill()

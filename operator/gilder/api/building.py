@@ -334,7 +334,7 @@ class JobSource(ApiModel):
     keep_seconds: Annotated[
         int,
         Field(
-            ge=0, le=604_800, description="How long a finished Job is kept at most, for its log."
+            ge=300, le=604_800, description="How long a finished Job is kept at most, for its log."
         ),
     ] = 86_400
 

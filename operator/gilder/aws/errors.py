@@ -33,6 +33,7 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
         "SlowDown",
         "BandwidthLimitExceeded",
+        "CallRateLimitExceededException",  # Image Builder
     }
 )
 DENIED = frozenset(
@@ -41,6 +42,18 @@ DENIED = frozenset(
         "AccessDeniedException",
         "UnauthorizedOperation",
         "KMSAccessDeniedException",
+        "ForbiddenException",  # Image Builder
+    }
+)
+# Too much at once, or for now: it passes when something else has ended.
+LIMITED = frozenset(
+    {
+        "InstanceLimitExceeded",
+        "InsufficientInstanceCapacity",
+        "ResourceLimitExceeded",
+        "ServiceQuotaExceededException",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "VcpuLimitExceeded",
     }
 )
 CREDENTIALS = frozenset(
@@ -97,7 +110,7 @@ def problem(error: BaseException, doing: str, region: str | None = None) -> Prob
     what, text = code(error), f"{doing}: {message(error)}"
     if what in THROTTLED:
         return Problem("Throttled", text, False, region)
-    if what in ("ResourceLimitExceeded", "SnapshotCreationPerVolumeRateExceeded"):
+    if what in LIMITED:
         return Problem("LimitExceeded", f"{text}. It is tried again", False, region)
     if what in DENIED:
         return Problem(

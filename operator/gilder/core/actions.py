@@ -116,6 +116,7 @@ class DeregisterImage(Action):
     kind: ClassVar[str] = "DeregisterImage"
     image: str
     snapshots: tuple[str, ...] = ()
+    leftover: bool = False  # of a build that came to nothing
 
     def describe(self) -> str:
         return f"deregister {self.image} in {self.region} and delete its snapshots"

@@ -1,6 +1,6 @@
 """The plan of a build: when one begins, what it waits for, and what comes of it; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from gilder.core.wanted import Source, Wanted
 from gilder.core.work import SeenJob, Work
 
 POLL = 30.0  # seconds between looks at a build, which takes a quarter of an hour and more
+NAME_LIMIT = 128  # of an AMI
 GONE_GRACE = 300.0  # seconds a build or the AMI of a Job may stay invisible
 SOON = 0.5  # seconds
 LOG = 800  # characters of a log's end in a condition
@@ -63,6 +64,7 @@ class Ground:
     version: int
     ami_name: str
     may_build: bool
+    keys: Mapping[str, Key | Problem]  # of the home Region, as written
 
 
 def inputs(want: Wanted) -> str:
@@ -137,6 +139,10 @@ def plan_stop(
                 draft.do(_delete(want, job))
             draft.wait(f"Job {job.name} to be gone", POLL)
             return plan
+        made = _made(record, seen, want)
+        if made is not None and not discard:
+            done = record.model_copy(update={"image_id": made.id})
+            return BuildPlan(None, _ended(done, SUCCEEDED, "", now), memory.request)
         _leftovers(want, record, seen, draft)
         return BuildPlan(None, over, memory.request)
     if "builds" in work.unread:
@@ -147,9 +153,9 @@ def plan_stop(
         return BuildPlan(None, over, memory.request)
     if found.failed or found.done:
         for image, snapshots in found.leftovers:
-            draft.do(DeregisterImage(region=want.spec.region, image=image, snapshots=snapshots))
+            draft.do(_clear(want, image, snapshots))
         if found.done and found.image and discard:
-            draft.do(DeregisterImage(region=want.spec.region, image=found.image))
+            draft.do(_clear(want, found.image, ()))
         elif found.done and found.image:
             done = record.model_copy(update={"image_id": found.image, "ref": found.arn})
             over = _ended(done, SUCCEEDED, "", now)
@@ -210,6 +216,8 @@ def _begin(
         return plan
     if isinstance(ground.parent, Problem) or isinstance(ground.key, Problem):
         return replace(plan, due=trigger)  # told already; it begins once that is mended
+    if not _keys_usable(want, ground, draft):
+        return replace(plan, due=trigger)
     if not _fit(ground.parent.image, draft):
         return replace(plan, due=trigger)
     if not ground.may_build:
@@ -230,6 +238,10 @@ def _begin(
     )
     _start(want, record, ground, work, draft)
     return BuildPlan(record, plan.ended, want.request)
+
+
+def _arns(keys: Mapping[str, Key | Problem]) -> dict[str, str]:
+    return {written: k.arn for written, k in keys.items() if isinstance(k, Key)}
 
 
 def _fit(parent: Image | None, draft: Draft) -> bool:
@@ -253,6 +265,18 @@ def _fit(parent: Image | None, draft: Draft) -> bool:
     return True
 
 
+def _keys_usable(want: Wanted, ground: Ground, draft: Draft) -> bool:
+    """Whether the keys of the recipe's volumes can be used."""
+    good = True
+    for written in recipes.device_keys(want.spec.source.image_builder):
+        field = "spec.source.imageBuilder.recipe.blockDevices.volume.kmsKeyId"
+        found = rules.key_usable(written, ground.keys.get(written), field, want.spec.region)
+        if isinstance(found, Problem):
+            draft.note(found)
+            good = False
+    return good
+
+
 def _start(want: Wanted, record: Build, ground: Ground, work: Work, draft: Draft) -> None:
     spec, region = want.spec, want.spec.region
     key = ground.key.arn if isinstance(ground.key, Key) else ""
@@ -269,7 +293,7 @@ def _start(want: Wanted, record: Build, ground: Ground, work: Work, draft: Draft
         if builder.recipe is not None:
             order = recipes.order(
                 builder, want.cluster, want.key, record.parent, region, key or None,
-                spec.tags, ground.ami_name,
+                spec.tags, ground.ami_name, _arns(ground.keys),
             )  # fmt: skip
         draft.do(
             StartBuild(
@@ -281,9 +305,11 @@ def _start(want: Wanted, record: Build, ground: Ground, work: Work, draft: Draft
             )
         )
     elif spec.source.job is not None and _job(record, work) is None:
+        # A name of its own, since the version's is for the copy under the home key.
+        ami_name = f"{ground.ami_name[: NAME_LIMIT - 9]}-{record.id[:8]}"
         context = jobs.JobContext(
             want.namespace, want.name, want.uid, region, want.cluster, record.version,
-            record.id, ground.ami_name, key,
+            record.id, ami_name, key,
         )  # fmt: skip
         manifest = jobs.manifest(spec.source.job, context)
         draft.do(CreateJob(region=region, build=record.id, manifest=manifest))
@@ -315,7 +341,7 @@ def _follow(
     record = record.model_copy(update={"ref": found.arn, "stage": found.state, "log": found.log})
     if found.failed:
         for image, snapshots in found.leftovers:
-            draft.do(DeregisterImage(region=want.spec.region, image=image, snapshots=snapshots))
+            draft.do(_clear(want, image, snapshots))
         parts = [record.message, found.step, found.reason]
         said = ": ".join(p.strip().rstrip(".") for p in parts if p) or f"it is {found.state}"
         return _end(plan, record, FAILED, said, now)
@@ -427,9 +453,11 @@ def _leftovers(want: Wanted, record: Build, seen: Observed, draft: Draft) -> Non
     """AMIs that a Job made before it failed or was cancelled."""
     for image in seen.region(want.spec.region).images.values():
         if image.tags.get(TAG_BUILD) == record.id and image.owner == seen.account:
-            draft.do(
-                DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
-            )
+            draft.do(_clear(want, image.id, image.snapshots))
+
+
+def _clear(want: Wanted, image: str, snapshots: tuple[str, ...]) -> DeregisterImage:
+    return DeregisterImage(region=want.spec.region, image=image, snapshots=snapshots, leftover=True)
 
 
 def _job(record: Build, work: Work) -> SeenJob | None:

@@ -18,6 +18,7 @@ from gilder.core.wanted import Judged, Wanted
 from gilder.core.work import Scan, SeenCheck, SeenTest, Work
 
 POLL = 15.0  # seconds between looks at a test instance
+SOON = 0.5  # seconds
 LAUNCHES = 2  # of test instances for one version, since the first may be a victim of chance
 COMMENT_LIMIT = 100  # SendCommand, parameter Comment, in the Systems Manager API reference
 MESSAGE = 400  # characters of a result
@@ -98,7 +99,9 @@ def plan_gates(
     if anew:
         _mark(image, "pending", draft)
     if anew or known is None or known.state != PENDING or not known.since:
-        known = Judged(PENDING, (), rfc3339(now))
+        # Since when is recorded first: an instance is launched once for that time.
+        draft.wake(SOON)
+        return Verdict(PENDING, (), rfc3339(now))
     return _judge(want, gates, image, version, known, work, failed_by, now, draft)
 
 
@@ -113,22 +116,26 @@ def _judge(
             done.get(INSPECTOR) or _inspect(gates.inspector, image, known.since, work, now, draft)
         )
     if gates.ssm is not None:
-        results += _ssm(want, gates.ssm, image, done, known.since, work, now, draft)
+        results += _ssm(want, gates.ssm, image, known, work, now, draft)
     if gates.manual and all(r.state == PASSED for r in results):
         results.append(_approval(want, version))
     elif gates.manual:
         results.append(GateResult(name=MANUAL, state=PENDING, message="after the other gates"))
-    if any(r.state == FAILED for r in results):
+    # A verdict is passed on what status has recorded, so that no crash loses why.
+    told = [r for r in results if r.name == MANUAL or r.name in done]
+    if any(r.state == FAILED for r in told):
         _end_tests(want, work, draft)
         _mark(image, failed_by, draft)
         verdict = Verdict(FAILED, tuple(results), known.since)
         _tell(verdict, image, version, draft)
         return verdict
-    if all(r.state == PASSED for r in results):
+    if all(r.state == PASSED for r in told) and len(told) == len(results):
         _end_tests(want, work, draft)
         _mark(image, "passed", draft)
         # It counts once it is seen on the AMI, which is the next look.
         return Verdict(PENDING, tuple(results), known.since)
+    if any(r.state in (PASSED, FAILED) and r.name not in done for r in results):
+        draft.wake(SOON)
     return Verdict(PENDING, tuple(results), known.since)
 
 
@@ -211,10 +218,15 @@ class _Order:
 
     @property
     def comment(self) -> str:
-        text = f"gilder {self.name}"
-        if len(text) <= COMMENT_LIMIT:
-            return text
-        return f"{text[: COMMENT_LIMIT - 13]} {digest(text, length=12)}"
+        return comment(self.name)
+
+
+def comment(check: str) -> str:
+    """By which the command of a check is found again."""
+    text = f"gilder {check}"
+    if len(text) <= COMMENT_LIMIT:
+        return text
+    return f"{text[: COMMENT_LIMIT - 13]} {digest(text, length=12)}"
 
 
 def _orders(gate: SsmGate, platform: str) -> list[_Order]:
@@ -237,11 +249,14 @@ def _orders(gate: SsmGate, platform: str) -> list[_Order]:
 
 
 def _ssm(
-    want: Wanted, gate: SsmGate, image: Image, done: Mapping[str, GateResult], since: str,
-    work: Work, now: datetime, draft: Draft,
+    want: Wanted, gate: SsmGate, image: Image, known: Judged, work: Work, now: datetime,
+    draft: Draft,
 ) -> list[GateResult]:  # fmt: skip
     orders = _orders(gate, image.platform)
     results: dict[str, GateResult] = {}
+    told = {r.name: r.message for r in known.results if r.state == "Running"}
+    done = {r.name: r for r in known.results if r.state in (PASSED, FAILED)}
+    since = known.since
     for order in orders:
         if order.name in done:
             results[order.name] = done[order.name]
@@ -270,7 +285,7 @@ def _ssm(
         draft.do(EndTest(region=image.region, instance=extra.id))
     if not alive:
         ended = [t for t in here if passed(since, now) >= passed(t.launched, now)]
-        return all_left(*_launch(want, gate, image, ended, draft))
+        return all_left(*_launch(want, gate, image, ended, since, draft))
     test = alive[0]
     late = passed(test.launched, now) > gate.timeout_minutes * 60
     if not test.online:
@@ -293,16 +308,21 @@ def _ssm(
         if booting and order.name != FIRST:
             results[order.name] = GateResult(name=order.name, state=PENDING, message="after boot")
             continue
-        results[order.name] = _check(
-            order, sent.get(order.comment), test, gate, image.region, late, draft
-        )
+        found = sent.get(order.comment)
+        if found is None and not late and told.get(order.name) == _sent_to(test):
+            # AWS took it, and its listing lags behind.
+            results[order.name] = GateResult(
+                name=order.name, state="Running", message=_sent_to(test)
+            )
+            continue
+        results[order.name] = _check(order, found, test, gate, image.region, late, draft)
     if any(results[o.name].state in (PENDING, "Running") for o in left):
         draft.wait(f"checks on test instance {test.id}", POLL)
     return [results[o.name] for o in orders]
 
 
 def _launch(
-    want: Wanted, gate: SsmGate, image: Image, ended: Sequence[SeenTest], draft: Draft
+    want: Wanted, gate: SsmGate, image: Image, ended: Sequence[SeenTest], since: str, draft: Draft
 ) -> tuple[Literal["Pending", "Failed"], str]:
     """Launch a test instance, unless too many have ended already; what becomes of the checks."""
     if len(ended) >= LAUNCHES:
@@ -318,7 +338,7 @@ def _launch(
             image=image.id,
             token=digest(
                 "test", want.cluster, want.key, image.id, gate.model_dump(mode="json"),
-                sorted(t.id for t in ended), length=48,
+                spec.tags, since, sorted(t.id for t in ended), length=48,
             ),
             type=gate.instance.type,
             profile=gate.instance.profile,
@@ -367,8 +387,12 @@ def _check(
                 seconds=gate.timeout_minutes * 60,
             )
         )
-        return GateResult(name=name, state=PENDING, message=f"sent to {test.id}")
+        return GateResult(name=name, state=PENDING, message="to be sent")
     return GateResult(name=name, state="Running", message=f"{sent.status} on {test.id}")
+
+
+def _sent_to(test: SeenTest) -> str:
+    return f"sent to {test.id}"
 
 
 def _over(sent: SeenCheck | None) -> bool:

@@ -170,6 +170,8 @@ def _packer(spec: dict[str, Any], packer: Packer) -> None:
     if packer.variables_secret is not None:
         secret = {"secretRef": {"name": packer.variables_secret}, "prefix": "PKR_VAR_"}
         ours["envFrom"] = [secret]
+    # Packer ends its build instance when it is told to stop, which takes a while.
+    spec.setdefault("terminationGracePeriodSeconds", 300)
     containers = [dict(c) for c in spec.get("containers") or []]
     for container in containers:
         if container.get("name") == CONTAINER:

@@ -8,7 +8,7 @@ from gilder.api.names import TAG_GATES
 from gilder.api.selection import ImageSource
 from gilder.core.building import UNDER_WAY
 from gilder.core.observed import Observed
-from gilder.core.recipes import recipe_name
+from gilder.core.recipes import device_keys, recipe_name
 from gilder.core.sharing import Place, Share
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, WorkNeeds
@@ -64,6 +64,7 @@ def of_image(want: Wanted, jobs: Sequence[SeenJob] = ()) -> dict[str, RegionNeed
             home |= RegionNeeds(images=frozenset({selected.id}))
         if selected.ssm_parameter:
             home |= RegionNeeds(parameters=frozenset({selected.ssm_parameter}))
+    home |= RegionNeeds(keys=device_keys(spec.source.image_builder))
     if spec.encryption is not None:
         home |= RegionNeeds(keys=frozenset({spec.encryption.kms_key_id}))
     needs[spec.region] = home

@@ -45,17 +45,19 @@ def order(
     kms_key: str | None,
     tags: Mapping[str, str],
     ami_name: str,
+    keys: Mapping[str, str],
 ) -> BuildOrder:
     """What is built of a recipe on `parent`; `kms_key` is the ARN that the AMI is to be born with.
 
     `tags` are the user's, for the instances. The AMI is called `ami_name` with the date behind it.
+    `keys` has the ARNs of the keys that volumes name.
     """
     recipe, infrastructure = source.recipe, source.infrastructure
     assert recipe is not None  # the model demands both where there is no pipeline
     assert infrastructure is not None
     name = recipe_name(cluster, key)
     components = tuple(_component(c, name, recipe.platform) for c in recipe.components)
-    devices = tuple(_device(d) for d in recipe.block_devices)
+    devices = tuple(_device(d, keys) for d in recipe.block_devices)
     version = content_version(
         parent,
         [[c.arn, c.name, c.version, c.parameters] for c in components],
@@ -109,7 +111,14 @@ def _component(component: Component, recipe: str, platform: str) -> ComponentOrd
     )
 
 
-def _device(device: BlockDevice) -> dict[str, Any]:
+def device_keys(source: ImageBuilderSource | None) -> frozenset[str]:
+    """Keys that the volumes of a recipe name, as written."""
+    recipe = source.recipe if source is not None else None
+    volumes = [d.volume for d in recipe.block_devices] if recipe is not None else []
+    return frozenset(v.kms_key_id for v in volumes if v is not None and v.kms_key_id)
+
+
+def _device(device: BlockDevice, keys: Mapping[str, str]) -> dict[str, Any]:
     if device.volume is None:
         return {"deviceName": device.device, "noDevice": ""}
     v = device.volume
@@ -118,7 +127,8 @@ def _device(device: BlockDevice) -> dict[str, Any]:
         "volumeType": v.type,
         "iops": v.iops,
         "throughput": v.throughput,
-        "kmsKeyId": v.kms_key_id,
+        # Image Builder wants the ARN.
+        "kmsKeyId": keys.get(v.kms_key_id, v.kms_key_id) if v.kms_key_id else None,
         "encrypted": True if v.kms_key_id else None,
         "deleteOnTermination": v.delete_on_termination,
     }

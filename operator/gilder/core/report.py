@@ -66,6 +66,8 @@ def is_work(action: AnyAction) -> bool:
     """Whether an action follows from a trigger or a verdict, so that it mends nothing."""
     if isinstance(action, TagResources):
         return not action.adopts and set(action.tags) == {TAG_GATES}
+    if isinstance(action, DeregisterImage):
+        return action.leftover
     return isinstance(action, WORK)
 
 

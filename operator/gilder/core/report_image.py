@@ -336,7 +336,7 @@ def _versions(
             created_at=known[n].created_at if n in known else now,
             current=n == plan.version,
             origin=origins.get(n, ""),
-            **told_gates(plan, n, known.get(n)),
+            **told_gates(plan, n, known.get(n), results),
             images=tuple(v for k, v in sorted(slots.items()) if k[0] == n),
         )
         for n in numbers

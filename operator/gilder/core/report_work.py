@@ -6,9 +6,10 @@ from typing import Any
 from gilder.api import GoldenImage
 from gilder.api.conditions import ConditionType
 from gilder.api.goldenimage import GateResult, ImageVersion, LatestVersion
-from gilder.core.actions import CreateJob, StartBuild
+from gilder.core.actions import CreateJob, RunCheck, StartBuild
 from gilder.core.building import FAILED, PENDING, RUNNING, SUCCEEDED, BuildPlan
 from gilder.core.conditions import Verdict
+from gilder.core.gating import comment
 from gilder.core.results import Event, Result
 from gilder.core.versions import ImagePlan
 
@@ -37,11 +38,24 @@ def told_work(image: GoldenImage, plan: ImagePlan, results: Sequence[Result]) ->
     }
 
 
-def told_gates(plan: ImagePlan, version: int, known: ImageVersion | None) -> dict[str, Any]:
-    """The fields of one version about its gates."""
+def told_gates(
+    plan: ImagePlan, version: int, known: ImageVersion | None, done: Sequence[Result]
+) -> dict[str, Any]:
+    """The fields of one version about its gates; `done` tells which checks were sent."""
     verdict = plan.verdict
     if version == plan.candidate and plan.candidate_home is not None and verdict.state:
         results = verdict.results or (known.gates if known is not None else ())
+        sent = {
+            r.action.check: r.action.instance
+            for r in done
+            if r.done and isinstance(r.action, RunCheck)
+        }
+        results = tuple(
+            r.model_copy(update={"state": "Running", "message": f"sent to {sent[comment(r.name)]}"})
+            if comment(r.name) in sent
+            else r
+            for r in results
+        )
         return {
             "gate": verdict.state,
             "gates": results,

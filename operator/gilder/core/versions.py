@@ -82,7 +82,9 @@ def plan_image(
     told = ""
     if spec.source.built:
         following = _next(want, owned)
-        ground = Ground(source, key, following, ami_name(want, following), may_build)
+        ground = Ground(
+            source, key, following, ami_name(want, following), may_build, home_view.keys
+        )
         build = building.plan_build(want, ground, owned, seen, work, now, draft)
         made = building.built(want, build, seen, owned)
         told = made.origin

@@ -65,7 +65,9 @@ class Controller:
     """Feeds keys to workers. GoldenImages side by side; ImageShares one after the other, since
     several of them add up on one AMI and one key."""
 
-    def __init__(self, settings: Settings, kube: Kube, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, kube: Kube, engine: Engine, jobs: JobList | None = None
+    ) -> None:
         self.settings = settings
         self.store = Store(settings.cluster_name, indexed=bool(settings.event_queue_url))
         self._kube = kube
@@ -79,7 +81,7 @@ class Controller:
         self._fresh = min(FRESH, settings.poll_seconds / 2)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drift: Drift | None = None
-        self._jobs = JobList()
+        self._jobs = jobs if jobs is not None else JobList()
         self.ready = False
 
     async def start(self) -> None:
@@ -206,9 +208,7 @@ class Controller:
                 self.settings.namespace_list,
             )
         if self.settings.jobs:
-            self._jobs.replace(
-                await asyncio.to_thread(self._kube.list_jobs, self.settings.namespace_list)
-            )
+            await self._list_jobs()
         self.store.replace(bodies, before)
         for body in bodies:
             self._seen.setdefault(key_of(body), _trigger(body))
@@ -248,11 +248,16 @@ class Controller:
             if not self._jobs.running() and not self.store.building(jobs=True):
                 continue
             try:
-                bodies = await asyncio.to_thread(self._kube.list_jobs, self.settings.namespace_list)
+                changed = await self._list_jobs()
             except (ApiException, HTTPError) as error:
                 log.warning("listing Jobs failed", error=str(error))
                 continue
-            await self._wake(sorted(self._jobs.replace(bodies), key=str))
+            await self._wake(sorted(changed, key=str))
+
+    async def _list_jobs(self) -> set[Key]:
+        began = self._jobs.now()
+        bodies = await asyncio.to_thread(self._kube.list_jobs, self.settings.namespace_list)
+        return self._jobs.replace(bodies, began)
 
     async def _work(self, queue: WorkQueue[Key]) -> None:
         loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from gilder.aws.sessions import Sessions
 from gilder.config import Settings
 from gilder.handlers import metrics
 from gilder.handlers.controller import Controller
+from gilder.handlers.joblist import JobList, ListedJobs
 from gilder.handlers.kube import PLURALS, Kube
 from gilder.handlers.leader import Leader
 from gilder.reconcile.engine import Engine
@@ -56,6 +57,7 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
             health.ready = True  # a replica that stands by is as it should be
             await _lead(leader)
             running["leader"] = leader
+        jobs = JobList()
         engine = Engine(
             Sessions(
                 mine.region,
@@ -66,12 +68,12 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
             ),
             mine.cluster_name,
             poll=mine.poll_seconds,
-            jobs=kube if mine.jobs else None,
+            jobs=ListedJobs(kube, jobs) if mine.jobs else None,
             max_builds=mine.max_builds,
         )
         if mine.lease:
             running["leader"].keep(lambda: _lost(engine))
-        controller = Controller(mine, kube, engine)
+        controller = Controller(mine, kube, engine, jobs)
         await controller.start()
         running["controller"] = controller
         health.ready = True

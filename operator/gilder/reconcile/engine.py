@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus
+from gilder.api.conditions import ConditionType
 from gilder.aws import errors, images
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
@@ -12,6 +13,7 @@ from gilder.aws.workview import WorkViews
 from gilder.core import needs, report
 from gilder.core.actions import WORK, CopyImage, CreateImage, DeleteRecipes, EndTest
 from gilder.core.building import UNDER_WAY
+from gilder.core.conditions import Verdict, merge
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
@@ -20,6 +22,7 @@ from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
 from gilder.core.report_share import claims, report_share
 from gilder.core.report_share import is_drift as share_drifted
+from gilder.core.report_work import tell_build
 from gilder.core.results import Result
 from gilder.core.sharing import SharePlan, access_needs, plan_share
 from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
@@ -147,9 +150,22 @@ class Engine:
         want = scope.want
         if not has_work(image, scope):
             return None
-        seen, plan = self._plan_end(image, scope, since, discard=False)
+        _, plan = self._plan_end(image, scope, since, discard=False)
         results = self.applier.apply(plan.plan.actions)
-        update = {"build": plan.build.record, "last_build": plan.build.ended}
+        now = stamp(self._clock())
+        verdicts = [
+            Verdict(ConditionType(c.type), c.status, c.reason, c.message)
+            for c in image.status.conditions
+            if c.type != ConditionType.BUILD_SUCCEEDED
+        ]
+        if image.spec.source.built:
+            verdicts.append(tell_build(plan.build))
+        generation = image.metadata.generation
+        update = {
+            "build": plan.build.record,
+            "last_build": plan.build.ended,
+            "conditions": merge(image.status.conditions, verdicts, generation, now),
+        }
         if plan.build.record is None:
             self.places.leave(want.key)
         problems = (*plan.plan.problems, *(r.problem for r in results))

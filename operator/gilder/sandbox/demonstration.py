@@ -10,7 +10,7 @@ from gilder.sandbox.world import World
 
 HOME, REPLICA = "eu-west-1", "eu-central-1"
 CONSUMER = "222222222222"
-FOUND = "/root/.ssh/id_ed25519 is a private key\nNoSecrets: 1 finding"
+FOUND = "/root/.ssh/id_ed25519 is a private key\n1 finding"
 
 
 class Gates:
