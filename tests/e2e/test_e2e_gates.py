@@ -112,6 +112,23 @@ def test_a_version_that_fails_is_kept_aside_and_the_old_one_serves_on(
     assert unreleased(stage, bad["imageId"])
 
 
+def test_an_ami_by_its_id_is_not_shared_before_it_has_passed(stage: Stage) -> None:
+    stage.apply(golden(**ENCRYPTED, gates={"manual": True}))
+    stage.start()
+    stage.wait(lambda: gates_reason(stage) == "AwaitingApproval", "awaiting approval")
+    image = candidate(stage)["imageId"]
+    by_id = share(accounts=[A])
+    by_id["spec"]["imageRef"] = {"images": [{"id": image, "region": HOME}]}
+    stage.apply(by_id)
+    stage.wait_reason("ImageShare", "team", "GateNotPassed")
+    assert unreleased(stage, image)
+    stage.annotate("GoldenImage", "base", **{"goldenimage.dev__approve": "1"})
+    stage.wait_ready("GoldenImage", "base")
+    stage.look("ImageShare", "team", "approved")
+    stage.wait_ready("ImageShare", "team")
+    assert can_launch(stage.aws, image, HOME, A)
+
+
 def test_changed_gates_judge_anew(stage: Stage, works: Works) -> None:
     stage.aws.commands.outcome(stdout="1 update is pending", exit_code=1)
     gates = {"ssm": {**SSM_GATE["ssm"], "checks": ["Patched"]}}

@@ -52,7 +52,7 @@ def test_the_packer_preset(stage: Stage, works: Works) -> None:
     assert run_.env["PKR_VAR_build_id"] == run_.env["GILDER_BUILD_ID"] == works.build("tools")["id"]
     assert run_.env["PKR_VAR_flavour"] == "small"
     assert run_.env["PKR_VAR_region"] == HOME
-    assert run_.env["PKR_VAR_ami_name"] == "images-tools-v1"
+    assert run_.env["PKR_VAR_ami_name"] == f"images-tools-v1-{works.build('tools')['id'][:8]}"
     assert any(p.endswith("image.pkr.hcl") for p in run_.files)
     template = run_.job["spec"]["template"]["spec"]
     script = template["containers"][0]["command"][-1]

@@ -391,7 +391,12 @@ def _follow_job(
             return _end(plan, record, FAILED, "its Job was deleted before it had ended", now)
         if record.finished_at is None:
             record = record.model_copy(
-                update={"finished_at": rfc3339(now), "stage": "Complete", "ref": job.name}
+                update={
+                    "finished_at": rfc3339(now),
+                    "state": RUNNING,
+                    "stage": "Complete",
+                    "ref": job.name,
+                }
             )
         if passed(record.finished_at, now) < GONE_GRACE:
             draft.wait(f"the AMI of Job {job.name} to become visible", POLL)

@@ -92,7 +92,9 @@ def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
         needs |= RegionNeeds(images=frozenset({last.image_id}))
     if record is not None and want.spec.source.job is not None:
         job = next((j for j in jobs if j.build == record.id), None)
-        if record.state != "Pending" and (job is None or job.state != "running" or job.deleting):
+        never = job is None and record.state == "Pending"
+        running = job is not None and job.state == "running" and not job.deleting
+        if not never and not running:
             needs |= RegionNeeds(builds=frozenset({record.id}))
     return needs
 

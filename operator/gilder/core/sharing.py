@@ -198,6 +198,16 @@ def resolve(
                     region=plain.region,
                 )
             )
+        elif shut(image):
+            problems.append(
+                Problem(
+                    "GateNotPassed",
+                    f"spec.imageRef.images: {plain.id} in {plain.region} has not passed its gates. "
+                    "Wait until it has, or name another AMI",
+                    permanent=False,
+                    region=plain.region,
+                )
+            )
         else:
             targets.append(Target(plain.region, plain.id, image))
     idle: tuple[str, ...] = ()

@@ -245,16 +245,16 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
     """What a person must mend, with the field that the action came from."""
     if problem.reason != "AWSError":
         return problem
+    told, region = f"{problem.message}. Correct it", problem.region
     match action:
         case StartBuild():
-            reason, field = "BuildRefused", "spec.source.imageBuilder"
+            return Problem("BuildRefused", f"spec.source.imageBuilder: {told}", True, region)
         case LaunchTest():
-            reason, field = "TestRefused", "spec.gates.ssm.instance"
+            return Problem("TestRefused", f"spec.gates.ssm.instance: {told}", True, region)
         case RunCheck():
-            reason, field = "TestRefused", "spec.gates.ssm"
+            return Problem("TestRefused", f"spec.gates.ssm: {told}", True, region)
         case _:
             return problem
-    return replace(problem, reason=reason, message=f"{field}: {problem.message}. Correct it")
 
 
 def _held(action: AnyAction, why: Problem) -> Problem:

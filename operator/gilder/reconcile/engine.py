@@ -364,8 +364,10 @@ class Engine:
         done = [r.action for r in results if r.done]
         if any(not isinstance(a, SLOW) for a in done):
             return 0.0
+        if done:
+            wish = POLL if wish is None else min(wish, POLL)
         if wish is None:
-            return self._poll if done else None
+            return None
         if wish >= SOON:
             return wish
         return self._aligned(wish * self._poll / POLL)
