@@ -28,8 +28,8 @@ class Gates:
     def rebuild(self, request: str, *, leaving_a_key: bool = False) -> None:
         """Ask for a build, as `kubectl annotate` would."""
         if leaving_a_key:
-            # The first check that is sent is CloudInitHealthy, which passes.
-            self._aws.commands.outcome("AWS-RunShellScript", stdout=FOUND, exit_code=1, count=4)
+            # CloudInitHealthy is sent first and passes; NoSecrets is the next.
+            self._aws.commands.outcome("AWS-RunShellScript", stdout=FOUND, exit_code=1, count=1)
             self._aws.commands.outcome("AWS-RunShellScript", count=1)
         change = {"metadata": {"annotations": {REBUILD: request}}}
         headers = {"Content-Type": "application/merge-patch+json"}
