@@ -242,6 +242,14 @@ class GoldenImageSpec(ApiModel):
             )
         if self.schedule is not None and self.source.image is not None:
             raise ValueError(NO_SCHEDULE)
+        builder = self.source.image_builder
+        infrastructure = builder.infrastructure if builder is not None else None
+        # https://docs.aws.amazon.com/imagebuilder/latest/APIReference/API_CreateInfrastructureConfiguration.html
+        if infrastructure and len({**self.tags, **infrastructure.tags}) > 30:
+            raise ValueError(
+                "source.imageBuilder.infrastructure.tags: with spec.tags more than 30, which is "
+                "what Image Builder puts on its instances. Use fewer tags"
+            )
         if any(k.startswith(("aws:", "goldenimage.dev/")) for k in self.tags):
             raise ValueError("tags: keys that start with aws: or goldenimage.dev/ are reserved")
         return self
@@ -277,6 +285,7 @@ class Build(ApiModel):
     """One build: under way, or the last one that ended."""
 
     id: Annotated[str, Field(description="Build id; the AMI of a Job carries it as a tag.")]
+    kind: Annotated[str, Field(description="imageBuilder or job.")] = ""
     trigger: str = ""
     version: int = 0
     attempt: int = 1

@@ -67,6 +67,12 @@ class Ground:
     keys: Mapping[str, Key | Problem]  # of the home Region, as written
 
 
+def kind_of(want: Wanted) -> str:
+    """Which kind of build spec.source asks for; empty for none."""
+    source = want.spec.source
+    return "imageBuilder" if source.image_builder else "job" if source.job else ""
+
+
 def inputs(want: Wanted) -> str:
     """Digest of what decides what comes of a build."""
     source = want.spec.source
@@ -102,6 +108,10 @@ def plan_build(
     """The next step of a build of spec.source.imageBuilder or spec.source.job."""
     memory = want.memory
     plan = BuildPlan(memory.build, memory.last_build, memory.request)
+    if plan.record is not None and plan.record.kind != kind_of(want):
+        plan = plan_stop(want, seen, work, now, draft, discard=True)
+        if plan.record is not None:
+            return plan  # what was built before spec.source was changed ends first
     if plan.record is not None and plan.record.state in UNDER_WAY:
         plan = _follow(want, plan.record, plan, ground, seen, work, now, draft)
     else:
@@ -133,7 +143,7 @@ def plan_stop(
     over = _ended(record, CANCELLED, record.message or "cancelled: no build is wanted now", now)
     plan = BuildPlan(record, memory.last_build, memory.request)
     job = _job(record, work)
-    if want.spec.source.job is not None or job is not None:
+    if record.kind == "job":
         if job is not None:
             if not job.deleting:
                 draft.do(_delete(want, job))
@@ -227,6 +237,7 @@ def _begin(
     if last is not None and (last.trigger, last.inputs, last.parent) == (trigger, digest, parent):
         attempt = last.attempt + 1
     record = Build(
+        kind=kind_of(want),
         id=origin.build_id(want.cluster, want.key, want.uid, trigger, digest, parent, attempt),
         trigger=trigger,
         version=ground.version,

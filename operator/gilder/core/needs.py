@@ -90,7 +90,7 @@ def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
     last, record = want.memory.last_build, want.memory.build
     if last is not None and last.image_id and last.id not in want.memory.fingerprints:
         needs |= RegionNeeds(images=frozenset({last.image_id}))
-    if record is not None and want.spec.source.job is not None:
+    if record is not None and record.kind == "job":
         job = next((j for j in jobs if j.build == record.id), None)
         never = job is None and record.state == "Pending"
         running = job is not None and job.state == "running" and not job.deleting
@@ -101,15 +101,16 @@ def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
 
 def of_work(want: Wanted, seen: Observed) -> WorkNeeds:
     """What must be read of builds and checks in the home Region."""
-    memory, source = want.memory, want.spec.source
+    memory = want.memory
     names: frozenset[str] = frozenset()
     builds: frozenset[str] = frozenset()
     record = memory.build
-    if record is not None and source.image_builder is not None and record.state in UNDER_WAY:
-        if source.image_builder.recipe is not None:
-            names = frozenset({recipe_name(want.cluster, want.key)})
-        elif record.ref:
-            builds = frozenset({record.ref})
+    if record is not None and record.kind == "imageBuilder" and record.state in UNDER_WAY:
+        ours = recipe_name(want.cluster, want.key)
+        if not record.ref or f":image/{ours}/" in record.ref:
+            names = frozenset({ours})
+        else:
+            builds = frozenset({record.ref})  # of a pipeline of somebody else
     gates = want.spec.gates
     ssm = gates is not None and gates.ssm is not None
     checking = any(t.state == "Pending" for t in memory.tested.values())

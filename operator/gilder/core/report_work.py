@@ -43,7 +43,9 @@ def told_gates(
 ) -> dict[str, Any]:
     """The fields of one version about its gates; `done` tells which checks were sent."""
     verdict = plan.verdict
-    if version == plan.candidate and plan.candidate_home is not None and verdict.state:
+    if version == plan.candidate and plan.candidate_home is not None and not verdict.state:
+        return {}  # there are no gates any more
+    if version == plan.candidate and plan.candidate_home is not None:
         results = verdict.results or (known.gates if known is not None else ())
         sent = {
             r.action.check: r.action.instance

@@ -24,8 +24,8 @@ from gilder.core.gating import NO_GATES, PENDING, Verdict, plan_gates, shut
 from gilder.core.observed import Image, Instance, Key, Observed, Problem, RegionView
 from gilder.core.plan import Draft, Plan, freeze
 from gilder.core.schedule import next_run
-from gilder.core.slots import POLL, Slot, Turn, ami_name, best, keep, turn
-from gilder.core.times import rfc3339
+from gilder.core.slots import POLL, UNSEEN_GRACE, Slot, Turn, ami_name, best, keep, turn
+from gilder.core.times import passed, rfc3339
 from gilder.core.wanted import Source, Wanted
 from gilder.core.work import NO_WORK, Work
 
@@ -94,6 +94,10 @@ def plan_image(
         resolved = None
     else:
         resolved, told, build = _triggered(want, source, owned, now)
+    if not spec.source.built and want.memory.build is not None:
+        # It was begun before spec.source was changed.
+        ended = building.plan_stop(want, seen, work, now, draft, discard=True)
+        build = replace(ended, request=build.request)
 
     home: Image | None
     if resolved is None or isinstance(key, Problem):
@@ -456,6 +460,10 @@ def _home_from_build(
     # Under another key: what is there of this version, or what the build has left.
     former = best(i for i in replace(slot, key=None).filled_by(owned) if i not in there)
     first = best(aim.stage.filled_by(owned)) or former or built
+    last = aim.want.memory.last_build
+    if first is None and last is not None and passed(last.finished_at, now) < UNSEEN_GRACE:
+        draft.wait(f"{last.image_id}, which was built, to become visible", POLL)
+        return
     if first is None:
         draft.stop(
             "BuiltImageNotFound",

@@ -101,6 +101,9 @@ class Engine:
                 save(image.status.model_copy(update={"build": plan.build.record}))
             results = self.applier.apply(plan.plan.actions)
         status, events = report_image(image, want, plan, seen, results, stamp(self._clock()))
+        again = self._again(plan.plan.retry_after, results)
+        if not full and again is not None:
+            again = max(again, SOON)  # nothing moves on by itself
         if full and (status.build is None or status.build.state not in UNDER_WAY):
             self.places.leave(want.key)
         return Outcome(
@@ -108,7 +111,7 @@ class Engine:
             tuple(events),
             results,
             drift=image_drifted(image, want, plan),
-            again=self._again(plan.plan.retry_after, results),
+            again=again,
             failed=_passing(*plan.plan.problems, *(r.problem for r in results)),
         )
 
@@ -364,6 +367,8 @@ class Engine:
         done = [r.action for r in results if r.done]
         if any(not isinstance(a, SLOW) for a in done):
             return 0.0
+        if any(not r.done for r in results) and wish is not None:
+            wish = max(wish, POLL)  # what AWS refuses is not tried again at once
         if done:
             wish = POLL if wish is None else min(wish, POLL)
         if wish is None:
