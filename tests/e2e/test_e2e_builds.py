@@ -255,6 +255,23 @@ def test_deletion_cancels_and_clears_the_recipes(stage: Stage, works: Works, pol
     assert [c["arn"] + "/1" for c in left] == [theirs]
 
 
+@pytest.mark.parametrize("after", ["image", "job"])
+def test_a_source_that_changes_under_a_build_ends_it(
+    stage: Stage, works: Works, after: str
+) -> None:
+    stage.aws.settings.update(build_seconds=600.0)
+    stage.apply(built())
+    stage.start()
+    works.run_on("web")
+    job = {"template": {"spec": {"containers": [{"name": "bake", "image": "baker:1"}]}}}
+    source = {"image": {"ssmParameter": "/golden/base"}} if after == "image" else {"job": job}
+    stage.edit("GoldenImage", "web", source={"imageBuilder": None, **source})
+    stage.wait(lambda: works.states() == {"CANCELLED": 1}, "the build is cancelled")
+    stage.wait_ready("GoldenImage", "web")
+    assert works.builders() == []
+    assert works.build("web", "build") == {}
+
+
 def test_builds_wait_for_a_free_place(stage: Stage, works: Works) -> None:
     stage.aws.settings.update(build_seconds=1.5)
     names = [f"web-{n}" for n in range(4)]
