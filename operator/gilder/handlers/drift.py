@@ -19,11 +19,16 @@ log = structlog.get_logger("gilder")
 FIRST_PAUSE = 1.0  # seconds after a failure; doubles with each one in a row
 LAST_PAUSE = 60.0
 
+# Most AMIs that change at once do so because many were asked for. Each event would have the whole
+# Region read anew, so that after the first of them the next ones are worked off together.
+REST = 3.0  # seconds
+MOST = 500  # messages worked off together
+
 
 class Queue(Protocol):
     """What gilder.aws.events.EventQueue offers."""
 
-    def receive(self) -> list[Message]: ...
+    def receive(self, *, at_once: bool = False) -> list[Message]: ...
     def delete(self, messages: Sequence[Message]) -> None: ...
 
 
@@ -59,6 +64,7 @@ class Drift:
         self._around = around
         self._stop = threading.Event()
         self._well: bool | None = None
+        self._rests_until = 0.0
         # A daemon: a long poll under way does not hold up the end of the process, and what it
         # receives then is not deleted.
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -74,7 +80,7 @@ class Drift:
         pause = FIRST_PAUSE
         while not self._stop.is_set():
             try:
-                messages = self._queue.receive()
+                messages = self._gathered()
                 if messages and not self._stop.is_set():
                     self.take(messages)
                 self._tell(None)
@@ -86,6 +92,16 @@ class Drift:
             if self._well is False:
                 self._stop.wait(pause)
                 pause = min(2 * pause, LAST_PAUSE)
+
+    def _gathered(self) -> list[Message]:
+        """What came; and all that waits, if a Region was to be read anew only just now."""
+        messages = self._queue.receive()
+        rest = self._rests_until - time.monotonic()
+        if messages and rest > 0:
+            self._stop.wait(rest)
+            while len(messages) < MOST and (more := self._queue.receive(at_once=True)):
+                messages += more
+        return messages
 
     def _tell(self, failure: str | None) -> None:
         """Log once when events begin to come, cease to and come again."""
@@ -145,6 +161,8 @@ class Drift:
                 whole.add(touched.region)
             for key in touched.keys:
                 keys.setdefault(key.split(":")[3], set()).add(key)
+        if whole:
+            self._rests_until = time.monotonic() + REST
         for region in images.keys() | keys.keys() | whole:
             self._around.views.forget(
                 region,
