@@ -74,8 +74,11 @@ def of_share(share: Share) -> dict[str, RegionNeeds]:
 
 def merge(all_needs: Iterable[Mapping[str, RegionNeeds]]) -> dict[str, RegionNeeds]:
     """The union, Region by Region."""
-    total: dict[str, RegionNeeds] = {}
+    total: dict[str, tuple[set[str], set[str], set[str]]] = {}
     for needs in all_needs:
         for region, need in needs.items():
-            total[region] = total.get(region, NOTHING) | need
-    return total
+            images, keys, parameters = total.setdefault(region, (set(), set(), set()))
+            images |= need.images
+            keys |= need.keys
+            parameters |= need.parameters
+    return {r: RegionNeeds(*(frozenset(s) for s in sets)) for r, sets in total.items()}

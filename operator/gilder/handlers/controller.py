@@ -151,11 +151,14 @@ class Controller:
         if known is not None and known["metadata"].get("uid") != body["metadata"].get("uid"):
             return  # another one of that name is there already
         related = self._related(key)
+        self._forget(key)
+        await self._wake(related)
+
+    def _forget(self, key: Key) -> None:
         self.store.drop(key)
         self._seen.pop(key, None)
         self._asked.pop(key, None)
         metrics.forget(key.kind, key.namespace, key.name)
-        await self._wake(related)
 
     async def _react(self, key: Key, body: Body) -> None:
         now = _trigger(body)
@@ -190,17 +193,18 @@ class Controller:
     # Work
 
     async def _list(self) -> None:
-        bodies: list[Body] = []
+        """Take in everything; what was known before and is not there any more is gone."""
         before = self.store.known()
+        listed: set[Key] = set()
         for kind in PLURALS:
-            bodies += await asyncio.to_thread(
-                self._kube.list,
-                kind,
-                self.settings.namespace_list,
-            )
-        self.store.replace(bodies, before)
-        for body in bodies:
-            self._seen.setdefault(key_of(body), _trigger(body))
+            pages = self._kube.pages(kind, self.settings.namespace_list)
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                listed |= await asyncio.to_thread(self.store.take, page)
+                for body in page:
+                    self._seen.setdefault(key_of(body), _trigger(body))
+        for key in before:
+            if key not in listed:
+                self._forget(key)
 
     async def _listed(self) -> bool:
         try:

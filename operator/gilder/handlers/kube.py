@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kubernetes import client, config
@@ -17,6 +17,7 @@ from gilder.handlers.store import Body, Key, Kind
 PLURALS: dict[Kind, str] = {"GoldenImage": "goldenimages", "ImageShare": "imageshares"}
 MERGE = "application/merge-patch+json"
 TIMEOUT = 30  # seconds per request
+PAGE = 250  # objects per page of a listing; one of thousands at once is most of the memory
 
 
 class GoneError(Exception):
@@ -37,24 +38,30 @@ class Kube:
         self._api: Any = client.ApiClient()
         self._objects: Any = client.CustomObjectsApi(self._api)
 
-    def list(self, kind: Kind, namespaces: tuple[str, ...]) -> list[Body]:
-        """All objects of a kind, in these namespaces or in all of them."""
-        plural = PLURALS[kind]
-        if not namespaces:
-            answers = [
-                self._objects.list_cluster_custom_object(
-                    GROUP, VERSION, plural, _request_timeout=TIMEOUT
-                )
-            ]
-        else:
-            answers = [
-                self._objects.list_namespaced_custom_object(
-                    GROUP, VERSION, n, plural, _request_timeout=TIMEOUT
-                )
-                for n in namespaces
-            ]
-        items = [i for a in answers for i in a["items"]]
-        return [{"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, **i} for i in items]
+    def pages(self, kind: Kind, namespaces: tuple[str, ...]) -> Iterator[list[Body]]:
+        """All objects of a kind, in these namespaces or in all of them, page by page."""
+        for namespace in namespaces or ("",):
+            token = ""
+            while True:
+                answer = self._page(kind, namespace, token)
+                shared = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind}
+                yield [{**shared, **i} for i in answer["items"]]
+                token = answer["metadata"].get("continue") or ""
+                if not token:
+                    break
+
+    def _page(self, kind: Kind, namespace: str, token: str) -> dict[str, Any]:
+        asked: dict[str, Any] = {"limit": PAGE, "_request_timeout": TIMEOUT}
+        if token:
+            asked["_continue"] = token
+        where = (GROUP, VERSION, *((namespace,) if namespace else ()), PLURALS[kind])
+        call = (
+            self._objects.list_namespaced_custom_object
+            if namespace
+            else self._objects.list_cluster_custom_object
+        )
+        found: dict[str, Any] = call(*where, **asked)
+        return found
 
     def patch_status(self, key: Key, body: Body, status: Mapping[str, Any]) -> Body | None:
         """Write the status if it differs from the one in `body`; the object as it is then."""
