@@ -1,4 +1,4 @@
-"""Listings come page by page."""
+"""Listings come page by page, and only with what the selector selects."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,22 +33,25 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize(
-    ("namespaces", "sizes"),
+    ("namespaces", "selector", "sizes"),
     [
-        ((), [2, 2, 2, 2, 2]),
-        (("default", "kube-public"), [2, 2, 1, 2, 2, 1]),
-        (("kube-system",), [0]),
+        ((), "", [2, 2, 2, 2, 2]),
+        (("default", "kube-public"), "", [2, 2, 1, 2, 2, 1]),
+        (("default",), "odd=1", [2]),
+        ((), "odd notin (1)", [2, 2, 2]),
+        ((), "none", [0]),
     ],
 )
 def test_pages(
     cluster: Cluster,
     monkeypatch: pytest.MonkeyPatch,
     namespaces: tuple[str, ...],
+    selector: str,
     sizes: list[int],
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     monkeypatch.setattr(module, "PAGE", 2)
-    pages = list(Kube().pages("GoldenImage", namespaces))
+    pages = list(Kube().pages("GoldenImage", namespaces, selector))
     assert [len(p) for p in pages] == sizes
     found = [(b["metadata"]["namespace"], b["metadata"]["name"]) for p in pages for b in p]
     assert len(set(found)) == sum(sizes)

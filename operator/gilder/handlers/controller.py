@@ -65,6 +65,7 @@ class Controller:
 
     def __init__(self, settings: Settings, kube: Kube, engine: Engine) -> None:
         self.settings = settings
+        self._selector = settings.label_selector
         self.store = Store(settings.cluster_name, indexed=bool(settings.event_queue_url))
         self._kube = kube
         self._engine = engine
@@ -142,10 +143,13 @@ class Controller:
 
     async def observed(self, body: Body) -> None:
         """An object was added or changed."""
-        if self.store.put(body):
+        if not self._selected(body):
+            await self.deleted(body)
+        elif self.store.put(body):
             await self._react(key_of(body), body)
 
     async def deleted(self, body: Body) -> None:
+        """An object is gone, or is not one of ours any more: nothing is done about it."""
         key = key_of(body)
         known = self.store.body(key)
         if known is not None and known["metadata"].get("uid") != body["metadata"].get("uid"):
@@ -153,6 +157,11 @@ class Controller:
         related = self._related(key)
         self._forget(key)
         await self._wake(related)
+
+    def _selected(self, body: Body) -> bool:
+        """Whether the selector of the settings selects it."""
+        labels = body["metadata"].get("labels") or {}
+        return self._selector is None or self._selector.matches(labels)
 
     def _forget(self, key: Key) -> None:
         self.store.drop(key)
@@ -197,7 +206,7 @@ class Controller:
         before = self.store.known()
         listed: set[Key] = set()
         for kind in PLURALS:
-            pages = self._kube.pages(kind, self.settings.namespace_list)
+            pages = self._kube.pages(kind, self.settings.namespace_list, self.settings.selector)
             while (page := await asyncio.to_thread(next, pages, None)) is not None:
                 listed |= await asyncio.to_thread(self.store.take, page)
                 for body in page:
@@ -277,7 +286,11 @@ class Controller:
                 if error.status != 409:
                     raise
                 # Somebody wrote in between: look at the object as it is now.
-                self.store.put(self._whole(key, self._kube.get(key)))
+                whole = self._whole(key, self._kube.get(key))
+                if not self._selected(whole):
+                    self._left(key, whole)
+                    return None
+                self.store.put(whole)
                 return 0.0
 
     def _pass(self, key: Key, body: Body, since: float) -> float | None:
@@ -332,6 +345,8 @@ class Controller:
     def _took(self, key: Key, answer: Body | None) -> Body | None:
         if answer is not None:
             whole = self._whole(key, answer)
+            if not self._selected(whole):
+                raise GoneError(str(key))
             if self.store.put(whole) and self._loop is not None:
                 # The watch will bring it again as old news, so its relatives are woken here.
                 asyncio.run_coroutine_threadsafe(self._react(key, whole), self._loop)

@@ -38,20 +38,27 @@ class Kube:
         self._api: Any = client.ApiClient()
         self._objects: Any = client.CustomObjectsApi(self._api)
 
-    def pages(self, kind: Kind, namespaces: tuple[str, ...]) -> Iterator[list[Body]]:
-        """All objects of a kind, in these namespaces or in all of them, page by page."""
+    def pages(
+        self, kind: Kind, namespaces: tuple[str, ...], selector: str = ""
+    ) -> Iterator[list[Body]]:
+        """The objects of a kind that a label selector selects, page by page.
+
+        In these namespaces, or in all of them when none is named.
+        """
         for namespace in namespaces or ("",):
             token = ""
             while True:
-                answer = self._page(kind, namespace, token)
+                answer = self._page(kind, namespace, selector, token)
                 shared = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind}
                 yield [{**shared, **i} for i in answer["items"]]
                 token = answer["metadata"].get("continue") or ""
                 if not token:
                     break
 
-    def _page(self, kind: Kind, namespace: str, token: str) -> dict[str, Any]:
+    def _page(self, kind: Kind, namespace: str, selector: str, token: str) -> dict[str, Any]:
         asked: dict[str, Any] = {"limit": PAGE, "_request_timeout": TIMEOUT}
+        if selector:
+            asked["label_selector"] = selector
         if token:
             asked["_continue"] = token
         where = (GROUP, VERSION, *((namespace,) if namespace else ()), PLURALS[kind])

@@ -49,6 +49,9 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
         settings.queueing.idle_timeout = IDLE_SECONDS
         settings.networking.error_backoffs = (1, 2, 4, 8, 16, 30)
         mine: Settings = running["settings"]
+        if mine.selector:
+            for plural in PLURALS.values():
+                settings.watching.label_selectors[GROUP, VERSION, plural] = mine.selector
         if mine.metrics_port:
             start_http_server(mine.metrics_port, addr=mine.listen)
         health = Health()
