@@ -261,10 +261,11 @@ def test_failures_are_waited_out_and_told_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(world.queue.deleted) == 1
 
 
-def test_after_a_region_was_forgotten_the_next_events_are_taken_together(
+def test_where_regions_are_forgotten_again_and_again_events_are_taken_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(drift, "REST", 0.05)
+    monkeypatch.setattr(drift, "BURST", 0)
     gone = call("DeregisterImage", {"imageId": COPY}, region=DR)
     world = World([message(gone)], [message(permission())], [message(gone)], [message(gone)], [])
     world.drift.start()

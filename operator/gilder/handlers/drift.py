@@ -10,6 +10,7 @@ import structlog
 
 from gilder.aws import errors
 from gilder.aws.events import Message
+from gilder.aws.limits import Bucket, Rate
 from gilder.core.events import Ignored, Touched, parse
 from gilder.handlers import metrics
 from gilder.handlers.store import Key
@@ -19,9 +20,10 @@ log = structlog.get_logger("gilder")
 FIRST_PAUSE = 1.0  # seconds after a failure; doubles with each one in a row
 LAST_PAUSE = 60.0
 
-# Most AMIs that change at once do so because many were asked for. Each event would have the whole
-# Region read anew, so that after the first of them the next ones are worked off together.
-REST = 3.0  # seconds
+# An event of an AMI has its whole Region read anew. Where hundreds of them change, because so many
+# were asked for, only the first batches are worked off at once, and the next ones together.
+BURST = 10
+REST = 2.0  # seconds between batches then
 MOST = 500  # messages worked off together
 
 
@@ -64,6 +66,7 @@ class Drift:
         self._around = around
         self._stop = threading.Event()
         self._well: bool | None = None
+        self._reads = Bucket(Rate(1 / REST, BURST))
         self._rests_until = 0.0
         # A daemon: a long poll under way does not hold up the end of the process, and what it
         # receives then is not deleted.
@@ -94,7 +97,7 @@ class Drift:
                 pause = min(2 * pause, LAST_PAUSE)
 
     def _gathered(self) -> list[Message]:
-        """What came; and all that waits, if a Region was to be read anew only just now."""
+        """What came; and all that waits, if Regions had to be read anew too often."""
         messages = self._queue.receive()
         rest = self._rests_until - time.monotonic()
         if messages and rest > 0:
@@ -162,7 +165,7 @@ class Drift:
             for key in touched.keys:
                 keys.setdefault(key.split(":")[3], set()).add(key)
         if whole:
-            self._rests_until = time.monotonic() + REST
+            self._rests_until = time.monotonic() + self._reads.take()
         for region in images.keys() | keys.keys() | whole:
             self._around.views.forget(
                 region,
