@@ -21,8 +21,10 @@ FROM python:3.11-slim-bookworm
 # The base image's own pip is of no use here.
 RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip setuptools wheel
 COPY --from=build /opt/gilder /opt/gilder
-# Nothing is written to the file system, so it may be read-only.
+# Nothing is written to the file system, so it may be read-only. Two dozen threads would each get a heap
+# of their own from the C library, and keep what they once needed.
 ENV PATH=/opt/gilder/bin:$PATH \
+    MALLOC_ARENA_MAX=2 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 65532:65532

@@ -151,7 +151,7 @@ def _ready(item: dict[str, Any]) -> bool:
     )
 
 
-def measure(images: int, accounts: int, shares: int) -> Run:
+def measure(images: int, accounts: int, shares: int, events: bool = False) -> Run:
     settings = {"RESYNC_SECONDS": "3600", "POLL_SECONDS": "1"}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -160,7 +160,11 @@ def measure(images: int, accounts: int, shares: int) -> Run:
         for region in REGIONS:
             make_key(world.aws, region, "alias/bench")
         bench = Bench(world, images, accounts, shares)
+        world.operator.env["MALLOC_ARENA_MAX"] = "2"  # as the image has it
         world.apply(*bench.documents())
+        if events:
+            # Only now: nobody would read what is told of the making of the sources.
+            world.operator.env["GILDER_EVENT_QUEUE_URL"] = world.aws.events()
         bench.phase("first convergence", world.operator.start, bench.settled)
         world.operator.stop()
         sweep = _Sweep(bench)
@@ -234,6 +238,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, action="append", help="may be given several times")
     parser.add_argument("--accounts", type=int, default=10)
     parser.add_argument("--shares", type=int, default=1)
+    parser.add_argument("--events", action="store_true", help="with a queue of events")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
     runs = []
@@ -242,7 +247,7 @@ def main() -> int:
         reader, writer = os.pipe()
         if (child := os.fork()) == 0:
             os.close(reader)
-            run = measure(images, given.accounts, given.shares)
+            run = measure(images, given.accounts, given.shares, given.events)
             os.write(writer, json.dumps(asdict(run)).encode())
             os._exit(0)
         os.close(writer)

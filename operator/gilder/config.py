@@ -2,8 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gilder.api.imageshare import LabelSelector
+from gilder.core import selector
 
 
 class Settings(BaseSettings):
@@ -24,6 +27,13 @@ class Settings(BaseSettings):
     ] = "us-east-1"
     namespaces: Annotated[
         str, Field(description="Comma-separated namespaces to watch; empty: all of them.")
+    ] = ""
+    selector: Annotated[
+        str,
+        Field(
+            description="Label selector of the objects to work on, such as `shard=a` or "
+            "`team in (a,b),!legacy`; all others are as if they did not exist; empty: all of them.",
+        ),
     ] = ""
     resync_seconds: Annotated[
         float, Field(ge=1, description="Seconds between sweeps that look for drift.")
@@ -82,6 +92,18 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Log level.")
     ] = "INFO"
+
+    @field_validator("selector")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        if text:
+            selector.parse(text)
+        return text
+
+    @property
+    def label_selector(self) -> LabelSelector | None:
+        """`selector`, parsed; None for all objects."""
+        return selector.parse(self.selector) if self.selector else None
 
     @property
     def namespace_list(self) -> tuple[str, ...]:

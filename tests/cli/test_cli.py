@@ -80,3 +80,15 @@ def test_settings_that_make_no_sense_are_named(monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 1
     assert "GILDER_WORKERS" in result.output
     assert "GILDER_RESYNC_SECONDS" in result.output
+
+
+def test_a_selector_that_cannot_be_read_is_told_with_the_way_to_write_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GILDER_SELECTOR", "shard is a")
+    result = runner.invoke(app, ["run"])
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        "gilder: GILDER_SELECTOR: 'shard is a' is no requirement. Write"
+    )
+    assert result.output.count("\n") == 1

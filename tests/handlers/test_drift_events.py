@@ -59,9 +59,11 @@ class Queue:
     def __init__(self, *batches: list[Message] | Exception) -> None:
         self.batches = list(batches)
         self.deleted: list[Message] = []
+        self.at_once: list[bool] = []
         self.empty = threading.Event()
 
-    def receive(self) -> list[Message]:
+    def receive(self, *, at_once: bool = False) -> list[Message]:
+        self.at_once.append(at_once)
         if not self.batches:
             self.empty.set()
             time.sleep(0.01)
@@ -259,3 +261,19 @@ def test_failures_are_waited_out_and_told_once(monkeypatch: pytest.MonkeyPatch) 
     ]
     assert world.enqueued == [{SHARE}]
     assert len(world.queue.deleted) == 1
+
+
+def test_where_regions_are_forgotten_again_and_again_events_are_taken_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drift, "REST", 0.05)
+    monkeypatch.setattr(drift, "BURST", 0)
+    gone = call("DeregisterImage", {"imageId": COPY}, region=DR)
+    world = World([message(gone)], [message(permission())], [message(gone)], [message(gone)], [])
+    world.drift.start()
+    assert world.queue.empty.wait(5)
+    world.drift.stop()
+    # The first at once; the others in one go, and each is deleted.
+    assert world.enqueued == [{IMAGE}, {IMAGE, SHARE}]
+    assert world.queue.at_once[:5] == [False, False, True, True, True]
+    assert len(world.queue.deleted) == 4

@@ -60,12 +60,12 @@ def test_a_share_that_no_model_reads_keeps_what_its_status_claims() -> None:
     assert "nonsense" in held.unreadable
 
 
-def test_a_listing_replaces_what_it_lacks() -> None:
+def test_a_listing_is_taken_in_and_says_what_it_named() -> None:
     store = Store("test")
-    store.put(body(IMAGE, "1", GOOD))
-    other = Key("GoldenImage", "images", "other")
-    known = store.known()
-    added = Key("GoldenImage", "images", "added")
-    store.put(body(added, "3", GOOD))  # by the watch, while the listing was under way
-    store.replace([body(other, "2", GOOD)], known)
-    assert store.known() == [added, other]
+    store.put(body(IMAGE, "3", GOOD))
+    older, other = body(IMAGE, "2", GOOD), Key("GoldenImage", "images", "other")
+    assert store.take([older, body(other, "2", GOOD)]) == {IMAGE, other}
+    assert store.known() == [IMAGE, other]
+    known = store.body(IMAGE)
+    assert known is not None
+    assert known["metadata"]["resourceVersion"] == "3"

@@ -47,15 +47,17 @@ class EventQueue:
         self._wait = wait
 
     @needs("sqs:ReceiveMessage")
-    def receive(self) -> list[Message]:
+    def receive(self, *, at_once: bool = False) -> list[Message]:
         """Up to ten messages as soon as there are any; none when none came in time.
+
+        `at_once`: what is there now; nothing is waited for.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
         """
         answer = self._client().receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=BATCH,
-            WaitTimeSeconds=self._wait,
+            WaitTimeSeconds=0 if at_once else self._wait,
             VisibilityTimeout=HIDDEN,
         )
         return [Message(m["ReceiptHandle"], m.get("Body", "")) for m in answer.get("Messages", [])]

@@ -1,6 +1,7 @@
 """AMIs: read in bulk, made, copied, enabled, deregistered, and who may launch them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -9,6 +10,7 @@ from gilder.api.names import TAG_CLUSTER
 from gilder.api.selection import NewestImage
 from gilder.aws import errors
 from gilder.aws.permissions import needs
+from gilder.core import pool
 from gilder.core.observed import Image, Principals
 from gilder.core.times import rfc3339
 
@@ -23,8 +25,11 @@ Raw = Mapping[str, Any]
 
 
 @needs("ec2:DescribeImages")
-def owned(ec2: "EC2Client", cluster: str) -> list[Raw]:
-    """AMIs of this account that carry our cluster's ownership tag, disabled ones included."""
+def owned(ec2: "EC2Client", cluster: str) -> Iterator[Raw]:
+    """AMIs of this account that carry our cluster's ownership tag, disabled ones included.
+
+    Page by page, since a raw AMI takes many times the memory of what is kept of it.
+    """
     return _describe(
         ec2,
         Owners=["self"],
@@ -86,11 +91,12 @@ def newest(ec2: "EC2Client", want: NewestImage) -> str | None:
     return str(last["ImageId"]) if last else None
 
 
-def _describe(ec2: "EC2Client", **request: Any) -> list[Raw]:
+def _describe(ec2: "EC2Client", **request: Any) -> Iterator[Raw]:
     pages = ec2.get_paginator("describe_images").paginate(
         **request, PaginationConfig={"PageSize": PAGE}
     )
-    return [image for page in pages for image in page["Images"]]
+    for page in pages:
+        yield from page["Images"]
 
 
 def snapshot_ids(raw: Raw) -> tuple[str, ...]:
@@ -118,12 +124,17 @@ def parse(raw: Raw, region: str, keys: Mapping[str, str | None]) -> Image:
         encrypted=any(d.get("Encrypted") for d in devices),
         snapshots=snapshots,
         kms_keys=frozenset(k for k in (keys.get(s) for s in snapshots) if k),
-        tags={t["Key"]: t["Value"] for t in raw.get("Tags", [])},
+        tags=pool.strings({t["Key"]: t["Value"] for t in raw.get("Tags", [])}),
         source_image=raw.get("SourceImageId"),
         platform=str(raw.get("Platform") or "linux").lower(),
         scanned_at=rfc3339(scan["FindingScanDate"]) if "FindingScanDate" in scan else "",
         worst=str(scan.get("HighestFindingSeverityLabel", "")).lower(),
     )
+
+
+def with_keys(image: Image, keys: Mapping[str, str | None]) -> Image:
+    """An Image that was parsed before the keys of its snapshots were known."""
+    return replace(image, kms_keys=pool.names(k for k in map(keys.get, image.snapshots) if k))
 
 
 @needs("ec2:DescribeImageAttribute")

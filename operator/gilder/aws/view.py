@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gilder.api.names import TAG_BUILD
 from gilder.aws import errors, images, keys, resources
@@ -27,6 +27,7 @@ from gilder.core.actions import (
 from gilder.core.needs import AccessNeeds, RegionNeeds
 from gilder.core.observed import (
     Grant,
+    Image,
     ImageIndex,
     Key,
     Observed,
@@ -35,6 +36,9 @@ from gilder.core.observed import (
     RegionView,
     Snapshot,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -92,6 +96,18 @@ def _changed(was: Principals | Problem, action: ModifyLaunchPermission) -> Princ
     if isinstance(was, Problem):
         return was
     return (was | action.add) - action.remove
+
+
+def _parsed(raws: Iterable[Raw], region: str) -> dict[str, Image]:
+    return {r["ImageId"]: images.parse(r, region, {}) for r in raws}
+
+
+def _by_ids(ec2: "EC2Client", ids: Iterable[str], region: str) -> dict[str, Image]:
+    found: dict[str, Image] = {}
+    left = sorted(ids)
+    for start in range(0, len(left), images.IDS):
+        found |= _parsed(images.by_ids(ec2, left[start : start + images.IDS]), region)
+    return found
 
 
 class _Region:
@@ -290,19 +306,18 @@ class Views:
 
     def _fetch_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
         ec2 = self.sessions.ec2(region.name)
-        raws = {r["ImageId"]: r for r in images.owned(ec2, self.cluster)}
-        if more := extras - raws.keys():
-            raws |= {r["ImageId"]: r for r in images.by_ids(ec2, more)}
-        self._take(region, raws, account)
-        region.permissions.keep(raws)
+        found = _parsed(images.owned(ec2, self.cluster), region.name)
+        found |= _by_ids(ec2, extras - found.keys(), region.name)
+        self._take(region, found, account)
+        region.permissions.keep(found)
 
     def _read_more(self, region: _Region, ids: frozenset[str], account: str) -> None:
         """Add AMIs to what was read; they are younger than the rest, which does no harm."""
         if region.problem:
             return
         try:
-            found = images.by_ids(self.sessions.ec2(region.name), ids)
-            self._take(region, {r["ImageId"]: r for r in found}, account)
+            found = _by_ids(self.sessions.ec2(region.name), ids, region.name)
+            self._take(region, found, account)
         except errors.AWS_ERRORS as error:
             region.problem = errors.problem(error, f"reading AMIs in {region.name}", region.name)
             region.read_at = NEVER
@@ -315,21 +330,21 @@ class Views:
         if region.problem or not left:
             return
         try:
-            found = images.tagged(self.sessions.ec2(region.name), TAG_BUILD, left)
-            self._take(region, {r["ImageId"]: r for r in found}, account)
+            raws = images.tagged(self.sessions.ec2(region.name), TAG_BUILD, left)
+            found = _parsed(raws, region.name)
+            self._take(region, found, account)
         except errors.AWS_ERRORS as error:
             region.problem = errors.problem(error, f"reading AMIs in {region.name}", region.name)
             region.read_at = NEVER
             return
-        region.extras |= {r["ImageId"] for r in found}
+        region.extras |= found.keys()
 
-    def _take(self, region: _Region, raws: Mapping[str, Raw], account: str) -> None:
-        mine = [r for r in raws.values() if r.get("OwnerId") == account]
-        ids = [s for r in mine for s in images.snapshot_ids(r)]
+    def _take(self, region: _Region, parsed: Mapping[str, Image], account: str) -> None:
+        ids = [s for i in parsed.values() if i.owner == account for s in i.snapshots]
         found = resources.snapshots(self.sessions.ec2(region.name), ids) if ids else {}
         key_of = {s: key for s, (_, key) in found.items()}
-        parsed = {i: images.parse(r, region.name, key_of) for i, r in raws.items()}
-        region.images = ImageIndex({**region.images, **parsed})
+        whole = {i: images.with_keys(image, key_of) for i, image in parsed.items()}
+        region.images = ImageIndex({**region.images, **whole})
         region.snapshots = {**region.snapshots, **{s: snap for s, (snap, _) in found.items()}}
 
     def _key(self, region: _Region, written: str) -> Key | Problem:

@@ -38,6 +38,9 @@ def run(
     namespaces: Annotated[
         str | None, typer.Option(help="Comma-separated; empty: all [GILDER_NAMESPACES].")
     ] = None,
+    selector: Annotated[
+        str | None, typer.Option(help="Label selector; empty: all [GILDER_SELECTOR].")
+    ] = None,
     resync_seconds: Annotated[
         float | None, typer.Option(help="Seconds between sweeps [GILDER_RESYNC_SECONDS].")
     ] = None,
@@ -55,6 +58,7 @@ def run(
     given: dict[str, Any] = {
         "cluster_name": cluster_name,
         "namespaces": namespaces,
+        "selector": selector,
         "resync_seconds": resync_seconds,
         "log_format": log_format,
         "log_level": log_level,

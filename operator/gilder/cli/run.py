@@ -14,7 +14,8 @@ def run_operator(given: dict[str, Any]) -> int:
     except ValidationError as error:
         for e in error.errors():
             name = "GILDER_" + "_".join(str(p) for p in e["loc"]).upper()
-            print(f"gilder: {name}: {e['msg']} (got {e.get('input')!r})", file=sys.stderr)
+            message = e["msg"].removeprefix("Value error, ")
+            print(f"gilder: {name}: {message} (got {e.get('input')!r})", file=sys.stderr)
         return 1
     from gilder.handlers import logs, operator
 

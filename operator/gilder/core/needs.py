@@ -137,8 +137,14 @@ def of_share(share: Share) -> dict[str, RegionNeeds]:
 
 def merge(all_needs: Iterable[Mapping[str, RegionNeeds]]) -> dict[str, RegionNeeds]:
     """The union, Region by Region."""
-    total: dict[str, RegionNeeds] = {}
+    total: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {}
     for needs in all_needs:
         for region, need in needs.items():
-            total[region] = total.get(region, NOTHING) | need
-    return total
+            images, keys, parameters, builds = total.setdefault(
+                region, (set(), set(), set(), set())
+            )
+            images |= need.images
+            keys |= need.keys
+            parameters |= need.parameters
+            builds |= need.builds
+    return {r: RegionNeeds(*(frozenset(s) for s in sets)) for r, sets in total.items()}

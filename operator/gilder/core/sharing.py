@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gilder.api.imageshare import ImageShareSpec, ImageShareStatus
-from gilder.core import rules
+from gilder.core import pool, rules
 from gilder.core.actions import CreateGrant, ModifyLaunchPermission, RevokeGrant
 from gilder.core.digest import digest
 from gilder.core.gating import shut
@@ -80,11 +80,13 @@ class Share:
 def recorded(status: ImageShareStatus) -> dict[Place, Principals]:
     """Principals that a share's status claims, by AMI."""
     return {
-        (i.region, i.image_id): Principals(
-            frozenset(i.accounts),
-            frozenset(i.organizations),
-            frozenset(i.organizational_units),
-            i.public,
+        pool.one((i.region, i.image_id)): pool.one(
+            Principals(
+                pool.names(i.accounts),
+                pool.names(i.organizations),
+                pool.names(i.organizational_units),
+                i.public,
+            )
         )
         for i in status.images
     }

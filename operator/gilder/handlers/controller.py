@@ -69,6 +69,7 @@ class Controller:
         self, settings: Settings, kube: Kube, engine: Engine, jobs: JobList | None = None
     ) -> None:
         self.settings = settings
+        self._selector = settings.label_selector
         self.store = Store(settings.cluster_name, indexed=bool(settings.event_queue_url))
         self._kube = kube
         self._engine = engine
@@ -151,20 +152,31 @@ class Controller:
 
     async def observed(self, body: Body) -> None:
         """An object was added or changed."""
-        if self.store.put(body):
+        if not self._selected(body):
+            await self.deleted(body)
+        elif self.store.put(body):
             await self._react(key_of(body), body)
 
     async def deleted(self, body: Body) -> None:
+        """An object is gone, or is not one of ours any more: nothing is done about it."""
         key = key_of(body)
         known = self.store.body(key)
         if known is not None and known["metadata"].get("uid") != body["metadata"].get("uid"):
             return  # another one of that name is there already
         related = self._related(key)
+        self._forget(key)
+        await self._wake(related)
+
+    def _selected(self, body: Body) -> bool:
+        """Whether the selector of the settings selects it."""
+        labels = body["metadata"].get("labels") or {}
+        return self._selector is None or self._selector.matches(labels)
+
+    def _forget(self, key: Key) -> None:
         self.store.drop(key)
         self._seen.pop(key, None)
         self._asked.pop(key, None)
         metrics.forget(key.kind, key.namespace, key.name)
-        await self._wake(related)
 
     async def _react(self, key: Key, body: Body) -> None:
         now = _trigger(body)
@@ -199,19 +211,20 @@ class Controller:
     # Work
 
     async def _list(self) -> None:
-        bodies: list[Body] = []
+        """Take in everything; what was known before and is not there any more is gone."""
         before = self.store.known()
+        listed: set[Key] = set()
         for kind in PLURALS:
-            bodies += await asyncio.to_thread(
-                self._kube.list,
-                kind,
-                self.settings.namespace_list,
-            )
+            pages = self._kube.pages(kind, self.settings.namespace_list, self.settings.selector)
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                listed |= await asyncio.to_thread(self.store.take, page)
+                for body in page:
+                    self._seen.setdefault(key_of(body), _trigger(body))
         if self.settings.jobs:
             await self._list_jobs()
-        self.store.replace(bodies, before)
-        for body in bodies:
-            self._seen.setdefault(key_of(body), _trigger(body))
+        for key in before:
+            if key not in listed:
+                self._forget(key)
 
     async def _listed(self) -> bool:
         try:
@@ -305,7 +318,11 @@ class Controller:
                 if error.status != 409:
                     raise
                 # Somebody wrote in between: look at the object as it is now.
-                self.store.put(self._whole(key, self._kube.get(key)))
+                whole = self._whole(key, self._kube.get(key))
+                if not self._selected(whole):
+                    self._left(key, whole)
+                    return None
+                self.store.put(whole)
                 return 0.0
 
     def _pass(self, key: Key, body: Body, since: float) -> float | None:
@@ -379,6 +396,8 @@ class Controller:
     def _took(self, key: Key, answer: Body | None) -> Body | None:
         if answer is not None:
             whole = self._whole(key, answer)
+            if not self._selected(whole):
+                raise GoneError(str(key))
             if self.store.put(whole) and self._loop is not None:
                 # The watch will bring it again as old news, so its relatives are woken here.
                 asyncio.run_coroutine_threadsafe(self._react(key, whole), self._loop)

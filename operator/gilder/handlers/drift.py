@@ -10,6 +10,7 @@ import structlog
 
 from gilder.aws import errors
 from gilder.aws.events import Message
+from gilder.aws.limits import Bucket, Rate
 from gilder.core.events import Ignored, Touched, parse
 from gilder.handlers import metrics
 from gilder.handlers.store import Key
@@ -19,11 +20,17 @@ log = structlog.get_logger("gilder")
 FIRST_PAUSE = 1.0  # seconds after a failure; doubles with each one in a row
 LAST_PAUSE = 60.0
 
+# An event of an AMI has its whole Region read anew. Where hundreds of them change, because so many
+# were asked for, only the first batches are worked off at once, and the next ones together.
+BURST = 10
+REST = 2.0  # seconds between batches then
+MOST = 500  # messages worked off together
+
 
 class Queue(Protocol):
     """What gilder.aws.events.EventQueue offers."""
 
-    def receive(self) -> list[Message]: ...
+    def receive(self, *, at_once: bool = False) -> list[Message]: ...
     def delete(self, messages: Sequence[Message]) -> None: ...
 
 
@@ -60,6 +67,8 @@ class Drift:
         self._around = around
         self._stop = threading.Event()
         self._well: bool | None = None
+        self._reads = Bucket(Rate(1 / REST, BURST))
+        self._rests_until = 0.0
         # A daemon: a long poll under way does not hold up the end of the process, and what it
         # receives then is not deleted.
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -75,7 +84,7 @@ class Drift:
         pause = FIRST_PAUSE
         while not self._stop.is_set():
             try:
-                messages = self._queue.receive()
+                messages = self._gathered()
                 if messages and not self._stop.is_set():
                     self.take(messages)
                 self._tell(None)
@@ -87,6 +96,16 @@ class Drift:
             if self._well is False:
                 self._stop.wait(pause)
                 pause = min(2 * pause, LAST_PAUSE)
+
+    def _gathered(self) -> list[Message]:
+        """What came; and all that waits, if Regions had to be read anew too often."""
+        messages = self._queue.receive()
+        rest = self._rests_until - time.monotonic()
+        if messages and rest > 0:
+            self._stop.wait(rest)
+            while len(messages) < MOST and (more := self._queue.receive(at_once=True)):
+                messages += more
+        return messages
 
     def _tell(self, failure: str | None) -> None:
         """Log once when events begin to come, cease to and come again."""
@@ -148,6 +167,8 @@ class Drift:
                 whole.add(touched.region)
             for key in touched.keys:
                 keys.setdefault(key.split(":")[3], set()).add(key)
+        if whole:
+            self._rests_until = time.monotonic() + self._reads.take()
         for region in images.keys() | keys.keys() | whole:
             self._around.views.forget(
                 region,

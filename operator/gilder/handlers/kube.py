@@ -22,7 +22,7 @@ from gilder.reconcile.ports import ClusterError
 PLURALS: dict[Kind, str] = {"GoldenImage": "goldenimages", "ImageShare": "imageshares"}
 MERGE = "application/merge-patch+json"
 TIMEOUT = 30  # seconds per request
-PAGE = 500  # Jobs per request
+PAGE = 250  # objects per page of a listing; one of thousands at once is most of the memory
 LOG_LINES = 20  # of a failed Job
 
 
@@ -44,24 +44,37 @@ class Kube:
         self._api: Any = client.ApiClient()
         self._objects: Any = client.CustomObjectsApi(self._api)
 
-    def list(self, kind: Kind, namespaces: tuple[str, ...]) -> list[Body]:
-        """All objects of a kind, in these namespaces or in all of them."""
-        plural = PLURALS[kind]
-        if not namespaces:
-            answers = [
-                self._objects.list_cluster_custom_object(
-                    GROUP, VERSION, plural, _request_timeout=TIMEOUT
-                )
-            ]
-        else:
-            answers = [
-                self._objects.list_namespaced_custom_object(
-                    GROUP, VERSION, n, plural, _request_timeout=TIMEOUT
-                )
-                for n in namespaces
-            ]
-        items = [i for a in answers for i in a["items"]]
-        return [{"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, **i} for i in items]
+    def pages(
+        self, kind: Kind, namespaces: tuple[str, ...], selector: str = ""
+    ) -> Iterator[list[Body]]:
+        """The objects of a kind that a label selector selects, page by page.
+
+        In these namespaces, or in all of them when none is named.
+        """
+        for namespace in namespaces or ("",):
+            token = ""
+            while True:
+                answer = self._page(kind, namespace, selector, token)
+                shared = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind}
+                yield [{**shared, **i} for i in answer["items"]]
+                token = answer["metadata"].get("continue") or ""
+                if not token:
+                    break
+
+    def _page(self, kind: Kind, namespace: str, selector: str, token: str) -> dict[str, Any]:
+        asked: dict[str, Any] = {"limit": PAGE, "_request_timeout": TIMEOUT}
+        if selector:
+            asked["label_selector"] = selector
+        if token:
+            asked["_continue"] = token
+        where = (GROUP, VERSION, *((namespace,) if namespace else ()), PLURALS[kind])
+        call = (
+            self._objects.list_namespaced_custom_object
+            if namespace
+            else self._objects.list_cluster_custom_object
+        )
+        found: dict[str, Any] = call(*where, **asked)
+        return found
 
     def patch_status(self, key: Key, body: Body, status: Mapping[str, Any]) -> Body | None:
         """Write the status if it differs from the one in `body`; the object as it is then."""

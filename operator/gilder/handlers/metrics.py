@@ -1,10 +1,14 @@
 """Prometheus metrics of the operator."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from gilder.api.conditions import Condition, ConditionType
+from gilder.core import pool
 
 RECONCILES = Counter(
     "gilder_reconciles_total", "Reconciles by kind and result.", ["kind", "result"]
@@ -24,9 +28,6 @@ DRIFT = Counter(
     "gilder_drift_corrected_total",
     "Corrections of AWS while the declaration had not changed.",
     ["kind", "namespace", "name", "action"],
-)
-READY = Gauge(
-    "gilder_condition", "1 while the condition is True.", ["kind", "namespace", "name", "type"]
 )
 AWS_REQUESTS = Counter(
     "gilder_aws_requests_total", "HTTP requests to AWS.", ["service", "action", "region"]
@@ -52,6 +53,48 @@ EVENTS_RECEIVED = Gauge(
 )
 
 
+class Conditions(Collector):
+    """`gilder_condition` of every object, made when it is asked for.
+
+    A Gauge keeps an object of a kilobyte per series, and here are several for every resource.
+    """
+
+    def __init__(self) -> None:
+        self._true: dict[tuple[str, str, str], frozenset[str]] = {}
+
+    def set(self, kind: str, namespace: str, name: str, true: frozenset[str]) -> None:
+        self._true[kind, namespace, name] = pool.one(true)
+
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        self._true.pop((kind, namespace, name), None)
+
+    def describe(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("gilder_condition", "1 while the condition is True.")
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self.describe():
+            family.samples = _Samples(self._true.copy())
+            yield family
+
+
+class _Samples(list[Sample]):
+    """Looks like a list, and makes its samples one by one."""
+
+    def __init__(self, true: dict[tuple[str, str, str], frozenset[str]]) -> None:
+        super().__init__()
+        self._true = true
+
+    def __iter__(self) -> Iterator[Sample]:
+        for (kind, namespace, name), types in self._true.items():
+            for type_ in ConditionType:
+                labels = {"kind": kind, "namespace": namespace, "name": name, "type": type_.value}
+                yield Sample("gilder_condition", labels, float(type_.value in types))
+
+
+CONDITIONS = Conditions()
+REGISTRY.register(CONDITIONS)
+
+
 def count_throttle(service: str, action: str, region: str) -> None:
     AWS_THROTTLES.labels(service, action, region).inc()
 
@@ -62,12 +105,11 @@ def count_call(service: str, action: str, region: str) -> None:
 
 def set_conditions(kind: str, namespace: str, name: str, conditions: Iterable[Condition]) -> None:
     """1 for each condition that is True, 0 for every other, those that vanished included."""
-    true = {c.type for c in conditions if c.status == "True"}
-    for type_ in ConditionType:
-        READY.labels(kind, namespace, name, type_.value).set(type_.value in true)
+    true = frozenset(c.type for c in conditions if c.status == "True")
+    CONDITIONS.set(kind, namespace, name, true)
 
 
 def forget(kind: str, namespace: str, name: str) -> None:
     """Drop the series of an object that is gone."""
-    for metric in (READY, DRIFT):
-        metric.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})
+    CONDITIONS.forget(kind, namespace, name)
+    DRIFT.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})

@@ -20,13 +20,14 @@ from gilder.config import Settings
 from gilder.handlers import metrics
 from gilder.handlers.controller import Controller
 from gilder.handlers.joblist import JobList, ListedJobs
-from gilder.handlers.kube import PLURALS, Kube
+from gilder.handlers.kube import PAGE, PLURALS, Kube
 from gilder.handlers.leader import Leader
 from gilder.reconcile.engine import Engine
 
 log = structlog.get_logger("gilder")
 
 STOP_SECONDS = 25.0  # of the pod's 30 seconds of grace
+IDLE_SECONDS = 0.2  # that kopf keeps a task per object waiting for its next event
 
 
 def registry_of(settings: Settings) -> kopf.OperatorRegistry:
@@ -43,8 +44,15 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
         settings.posting.enabled = False  # Events are posted by the controller, deduplicated
         settings.watching.server_timeout = 270
         settings.watching.reconnect_backoff = 1.0
+        # As small as the controller's own pages; and tasks that wait for more events of an object
+        # that was listed are ended before those of all objects have been made.
+        settings.watching.chunk_size = PAGE
+        settings.queueing.idle_timeout = IDLE_SECONDS
         settings.networking.error_backoffs = (1, 2, 4, 8, 16, 30)
         mine: Settings = running["settings"]
+        if mine.selector:
+            for plural in PLURALS.values():
+                settings.watching.label_selectors[GROUP, VERSION, plural] = mine.selector
         if mine.metrics_port:
             start_http_server(mine.metrics_port, addr=mine.listen)
         health = Health()

@@ -15,11 +15,12 @@ class Standing(Generic[K]):
     """Objects by what they name in AWS. Not safe for use by several threads."""
 
     def __init__(self) -> None:
-        self._names: dict[K, frozenset[str]] = {}
+        self._names: dict[K, tuple[str, ...]] = {}
         self._by_name: dict[str, set[K]] = {}
 
     def put(self, key: K, body: Mapping[str, Any]) -> None:
-        names = frozenset((*_named(body.get("spec")), *_named(body.get("status"))))
+        found = {*_named(body.get("spec")), *_named(body.get("status"))}
+        names = tuple(sorted(found))  # a set takes eight times the memory
         if names == self._names.get(key):
             return
         self.drop(key)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gilder.api import GoldenImage, GoldenImageSpec, ImageShare
-from gilder.core import needs
+from gilder.api.imageshare import ImageShareSpec
+from gilder.core import needs, pool
 from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
 from gilder.core.sharing import Claims, Gilded, Place, Share, recorded, selects
@@ -58,7 +59,7 @@ class Inventory:
         self._by_place: dict[Place, set[str]] = {}  # AMI -> shares that list or claim it
         # Key -> account -> operations -> how many shares claim them; and what each share claims.
         self._claimed: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
-        self._claims_of: dict[str, frozenset[tuple[KeyPlace, str]]] = {}
+        self._claims_of: dict[str, tuple[tuple[KeyPlace, str], ...]] = {}
         self._owner: dict[Place, str] = {}  # AMI -> GoldenImage
         self._in_namespace: dict[str, set[str]] = {}  # namespace -> GoldenImages
         self._building: dict[str, bool] = {}  # GoldenImages under build -> whether by a Job
@@ -120,9 +121,11 @@ class Inventory:
         found = Share(
             key=meta.key,
             namespace=meta.namespace,
-            spec=share.spec,
+            spec=_lean(share.spec),
             recorded=recorded(share.status),
-            recorded_keys=frozenset((g.region, g.key_id) for g in share.status.grants),
+            recorded_keys=pool.one(
+                frozenset(pool.one((g.region, g.key_id)) for g in share.status.grants)
+            ),
             leaving=meta.deleting,
             paused=meta.paused,
         )
@@ -145,10 +148,12 @@ class Inventory:
             self._by_place.setdefault(place, set()).add(share.key)
         if share.leaving or share.spec.kms.mode != "Grant":
             return
-        claims = frozenset(
-            ((place[0], key), account)
-            for place, key in keys.items()
-            for account in (share.recorded[place] & share.principals).accounts
+        claims = tuple(
+            {
+                pool.one((pool.one((place[0], key)), account))
+                for place, key in keys.items()
+                for account in (share.recorded[place] & share.principals).accounts
+            }
         )
         self._claims_of[share.key] = claims
         for at, account in claims:
@@ -273,7 +278,13 @@ class Inventory:
 
 def _places(image: GoldenImage) -> frozenset[Place]:
     versions = image.status.versions
-    return frozenset((i.region, i.image_id) for v in versions for i in v.images)
+    return frozenset(pool.one((i.region, i.image_id)) for v in versions for i in v.images)
+
+
+def _lean(spec: ImageShareSpec) -> ImageShareSpec:
+    """The same spec, with the parts that are alike in most shares held in common."""
+    alike = {"kms": spec.kms, "versions": spec.versions, "accounts": spec.accounts}
+    return spec.model_copy(update={k: pool.one(v) for k, v in alike.items()})
 
 
 def _share_places(share: Share) -> set[Place]:

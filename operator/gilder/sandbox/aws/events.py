@@ -17,8 +17,9 @@ from urllib.parse import parse_qsl
 
 from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
+from moto.sqs.models import Message as MotoMessage
 from moto.sqs.models import Queue as MotoQueue
-from moto.sqs.models import sqs_backends
+from moto.sqs.models import SQSBackend, sqs_backends
 
 from gilder.sandbox.aws.counting import CallKey
 from gilder.sandbox.aws.registry import LOCK
@@ -122,11 +123,12 @@ class EventBus:
                 region, queue = self._queue
                 body = heapq.heappop(self._due)[2]
             with contextlib.suppress(Exception):  # the queue was deleted
-                sqs_backends[DEFAULT_ACCOUNT][region].send_message(queue, body)
+                _send(region, queue, body)
 
     def _watch(self, mine: int) -> None:
         """EC2 itself tells of AMIs that become available, fail, are disabled or deregistered."""
         while self._running == mine:
+            began = time.monotonic()
             now = _image_states()
             for at, state in now.items():
                 if state != self._states.get(at) and state != "pending":
@@ -134,7 +136,15 @@ class EventBus:
             for at in self._states.keys() - now.keys():
                 self.emit(_state_event(*at, "deregistered"))
             self._states = now
-            time.sleep(TICK)
+            # Thousands of AMIs are looked at less often, so that the server is not kept from work.
+            time.sleep(max(TICK, 4 * (time.monotonic() - began)))
+
+
+def _send(region: str, queue: str, body: str) -> None:
+    """What SendMessage does, without moto's look at every message that waits already."""
+    message = MotoMessage(str(uuid.uuid4()), body, None)
+    message.mark_sent(delay_seconds=0)
+    sqs_backends[DEFAULT_ACCOUNT][region].get_queue(queue).add_message(message)
 
 
 # One per process, because moto's state is one per process.
@@ -151,6 +161,10 @@ def install() -> None:
 
     patched: Any = MotoQueue
     patched.delete_message = delete_message
+    # For each message that is received moto counts all that wait, only to know how long messages
+    # are kept. No sandbox lasts for so many days.
+    backend: Any = SQSBackend
+    backend.is_message_valid_based_on_retention_period = lambda *_: True
 
 
 def _image_states() -> dict[tuple[str, str], str]:
