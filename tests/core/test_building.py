@@ -23,9 +23,11 @@ from planworld import (
     world,
 )
 
+from gilder.api.gates import Gates
 from gilder.api.goldenimage import Build
 from gilder.api.names import TAG_BUILD, TAG_GATES, TAG_ORIGIN, TAG_ROLE
 from gilder.core.actions import CreateJob, DeregisterImage, StartBuild, TagResources
+from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.versions import ImagePlan, plan_image, plan_work_end
 from gilder.core.wanted import Judged, Known, Memory, Source, Wanted
@@ -301,7 +303,8 @@ def test_a_lost_home_ami_is_built_anew() -> None:
 
 
 def test_a_candidate_is_kept_apart_from_the_released_version() -> None:
-    tested = {2: Judged("Pending", (), "2030-01-01T11:00:00Z")}
+    asked = digest(Gates(manual=True).model_dump(mode="json"), length=8)
+    tested = {2: Judged("Pending", (), "2030-01-01T11:00:00Z", asked)}
     memory = replace(built(BY_RECIPE), latest=1, highest=2, tested=tested)
     old = ours(5, fingerprint="old", version=1)
     new = home_of(9, memory, version=2, tags={TAG_GATES: "pending"})

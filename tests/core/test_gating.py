@@ -8,9 +8,11 @@ import pytest
 from planworld import GOLDEN, HOME, NOW, image, kinds, ours, reasons, wanted
 
 from gilder import checks
+from gilder.api.gates import Gates
 from gilder.api.goldenimage import GateResult
 from gilder.api.names import TAG_GATES
 from gilder.core.actions import LaunchTest, RunCheck, TagResources
+from gilder.core.digest import digest
 from gilder.core.gating import SOON, Verdict, plan_gates, shut
 from gilder.core.observed import Image, Problem
 from gilder.core.plan import Draft
@@ -26,7 +28,10 @@ ONLINE = SeenTest("i-1", CANDIDATE.id, GOLDEN, "running", "2030-01-01T11:56:00Z"
 
 
 def want(gates: dict[str, Any], *, latest: int = 1, **changes: Any) -> Wanted:
+    """Version 2 under its gates; what is remembered of it was found by these gates."""
     tested = changes.pop("tested", {2: Judged("Pending", (), SINCE)})
+    asked = digest(Gates.model_validate(gates).model_dump(mode="json"), length=8)
+    tested = {v: replace(t, gates=t.gates or asked) for v, t in tested.items()}
     memory = Memory(latest=latest, highest=2, tested=tested)
     return replace(wanted(memory, gates=gates), **changes)
 
@@ -39,7 +44,7 @@ def judge(
     verdict = plan_gates(who, image, version, work, NOW, draft)
     known = who.memory.tested.get(version)
     if known is not None and known.results != verdict.results and draft.retry_after == SOON:
-        tested = {version: Judged("Pending", verdict.results, known.since)}
+        tested = {version: Judged("Pending", verdict.results, known.since, verdict.gates)}
         return judge(replace(who, memory=replace(who.memory, tested=tested)), work, image, version)
     return verdict, draft
 
@@ -85,7 +90,7 @@ def test_every_check_is_sent_once() -> None:
 
 
 def test_all_passed_ends_the_instance_and_marks_the_ami() -> None:
-    work = Work(tests=(ONLINE,), checks=(check("NoSecrets"), check("My-Doc")))
+    work = Work(tests=(ONLINE,), checks=(check("NoSecrets"), check("doc/My-Doc")))
     verdict, draft = judge(want(ONE), work)
     assert marks(draft) == ["passed"]
     assert "EndTest" in kinds(draft.actions)
@@ -143,7 +148,7 @@ def test_the_agent_that_never_comes() -> None:
 
 def test_checks_that_never_end() -> None:
     old = replace(ONLINE, launched="2030-01-01T10:50:00Z")
-    work = Work(tests=(old,), checks=(check("NoSecrets"), check("My-Doc", "InProgress")))
+    work = Work(tests=(old,), checks=(check("NoSecrets"), check("doc/My-Doc", "InProgress")))
     verdict, draft = judge(want(ONE), work)
     assert verdict.state == "Failed"
     assert "not done within 60 minutes" in draft.problems[0].message

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from gilder.api.base import ApiModel, KmsKeyId, TagKey, TagValue, configured
+from gilder.api.base import ApiModel, KmsKeyId, TagKey, TagValue, configured, rules
 from gilder.api.selection import ImageSource
 
 BUILDER_ARN = r"^arn:aws[a-z-]*:imagebuilder:[a-z0-9-]+:([0-9]{12}|aws|aws-marketplace):"
+RESERVED = "keys that start with aws: or goldenimage.dev/ are reserved"
 DOCUMENT_LIMIT = 16000  # CreateComponent, parameter data, in the Image Builder API reference
 
 Check = Literal["NoSecrets", "NoHostKeys", "Patched", "AgentHealthy", "CloudInitHealthy"]
@@ -16,7 +17,11 @@ ComponentArn = Annotated[
     str, StringConstraints(pattern=BUILDER_ARN + r"component/[a-z0-9_./-]+$", max_length=512)
 ]
 PipelineArn = Annotated[
-    str, StringConstraints(pattern=BUILDER_ARN + r"image-pipeline/[a-z0-9_-]+$", max_length=512)
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:imagebuilder:[a-z0-9-]+:[0-9]{12}:image-pipeline/[a-z0-9_-]+$",
+        max_length=512,
+    ),
 ]
 # A name of a component is part of one of ours: <namespace>-<name>-<component>.
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -153,7 +158,16 @@ class Infrastructure(ApiModel):
     ] = None
     tags: Annotated[
         dict[TagKey, TagValue],
-        Field(max_length=30, description="Tags of the instances; those of spec.tags come first."),
+        Field(
+            max_length=30,
+            description="Tags of the instances, beside those of spec.tags.",
+            json_schema_extra=rules(
+                (
+                    "self.all(k, !k.startsWith('aws:') && !k.startsWith('goldenimage.dev/'))",
+                    RESERVED,
+                )
+            ),
+        ),
     ] = {}
 
     model_config = configured(
@@ -167,6 +181,8 @@ class Infrastructure(ApiModel):
     def _together(self) -> "Infrastructure":
         if (self.subnet_id is None) == bool(self.security_group_ids):
             raise ValueError("subnetId and securityGroupIds go together")
+        if any(k.startswith(("aws:", "goldenimage.dev/")) for k in self.tags):
+            raise ValueError(f"tags: {RESERVED}")
         return self
 
 
@@ -347,8 +363,35 @@ class JobSource(ApiModel):
     def _whole(self) -> "JobSource":
         if (self.preset is None) != (self.packer is None):
             raise ValueError("preset: packer and packer go together")
-        if self.preset is None:
-            containers = ((self.template or {}).get("spec") or {}).get("containers")
-            if not isinstance(containers, list) or not containers:
-                raise ValueError("template: needs spec.containers, unless a preset is given")
+        found = shape(self.template or {})
+        if self.preset is None and not found:
+            raise ValueError("template: needs spec.containers, unless a preset is given")
         return self
+
+
+def shape(template: dict[str, Any]) -> list[Any]:
+    """The containers of a pod template, as far as the operator changes it.
+
+    Raises ValueError where a part has another type than Kubernetes wants.
+    """
+
+    def of_type(value: Any, kind: type, field: str) -> Any:
+        if value is not None and not isinstance(value, kind):
+            wants = "a mapping" if kind is dict else "a list" if kind is list else "text"
+            raise ValueError(f"template.{field}: must be {wants}")
+        return value if value is not None else kind()
+
+    meta = of_type(template.get("metadata"), dict, "metadata")
+    of_type(meta.get("labels"), dict, "metadata.labels")
+    spec = of_type(template.get("spec"), dict, "spec")
+    for kind in ("initContainers", "containers"):
+        for n, container in enumerate(of_type(spec.get(kind), list, f"spec.{kind}")):
+            field = f"spec.{kind}[{n}]"
+            if not of_type(container, dict, field):
+                raise ValueError(f"template.{field}: must be a mapping")
+            for part in ("env", "envFrom", "volumeMounts"):
+                entries = of_type(container.get(part), list, f"{field}.{part}")
+                for m, entry in enumerate(entries):
+                    of_type(entry, dict, f"{field}.{part}[{m}]")
+    of_type(spec.get("volumes"), list, "spec.volumes")
+    return list(spec.get("containers") or [])

@@ -243,6 +243,13 @@ class GoldenImageSpec(ApiModel):
         if self.schedule is not None and self.source.image is not None:
             raise ValueError(NO_SCHEDULE)
         builder = self.source.image_builder
+        if builder is not None and builder.pipeline_arn is not None:
+            there = builder.pipeline_arn.split(":")[3]
+            if there != self.region:
+                raise ValueError(
+                    f"source.imageBuilder.pipelineArn: a pipeline of {there}, but the home Region "
+                    f"is {self.region}. Name one of that Region"
+                )
         infrastructure = builder.infrastructure if builder is not None else None
         # https://docs.aws.amazon.com/imagebuilder/latest/APIReference/API_CreateInfrastructureConfiguration.html
         if infrastructure and len({**self.tags, **infrastructure.tags}) > 30:
@@ -313,6 +320,7 @@ class ImageVersion(ApiModel):
     current: bool = False
     gate: Annotated[str, Field(description="Pending, Passed, Failed, or empty: no gates.")] = ""
     gates: tuple[GateResult, ...] = ()
+    gates_asked: Annotated[str, Field(description="Digest of the gates that were asked.")] = ""
     tested_since: str | None = None
     origin: Annotated[str, Field(description="Why and from what it was built.")] = ""
     images: tuple[RegionalImage, ...] = ()

@@ -126,16 +126,20 @@ def plan_build(
     return plan
 
 
-def plan_stop(
-    want: Wanted, seen: Observed, work: Work, now: datetime, draft: Draft, *, discard: bool = False
-) -> BuildPlan:
-    """What ends all work on a version: a build is cancelled, test instances are terminated.
-
-    An AMI that was finished meanwhile stays for later, unless `discard`.
-    """
+def end_tests(want: Wanted, work: Work, draft: Draft) -> None:
+    """Terminate every test instance of this GoldenImage."""
     for test in work.tests:
         if test.owner == want.key and test.alive:
             draft.do(EndTest(region=want.spec.region, instance=test.id))
+
+
+def plan_stop(
+    want: Wanted, seen: Observed, work: Work, now: datetime, draft: Draft, *, discard: bool = False
+) -> BuildPlan:
+    """What cancels the build under way.
+
+    An AMI that was finished meanwhile stays for later, unless `discard`.
+    """
     memory = want.memory
     record = memory.build
     if record is None or record.state not in UNDER_WAY:
@@ -238,7 +242,10 @@ def _begin(
         attempt = last.attempt + 1
     record = Build(
         kind=kind_of(want),
-        id=origin.build_id(want.cluster, want.key, want.uid, trigger, digest, parent, attempt),
+        # With the time of the last build, so that what was built once can be built again later.
+        id=origin.build_id(
+            want.cluster, want.key, want.uid, trigger, digest, parent, attempt, past.since
+        ),
         trigger=trigger,
         version=ground.version,
         attempt=attempt,
@@ -382,6 +389,9 @@ def _again(
         return BuildPlan(None, plan.ended, plan.request)
     if isinstance(ground.key, Problem):
         return plan
+    if not ground.may_build:
+        draft.wait("a free place among the builds (GILDER_MAX_BUILDS)", POLL)
+        return plan
     _start(want, record, ground, work, draft)
     return plan
 
@@ -391,11 +401,14 @@ def _follow_job(
     now: datetime, draft: Draft,
 ) -> BuildPlan:  # fmt: skip
     job = _job(record, work)
-    if job is None and record.state == PENDING:
-        return _again(want, record, plan, ground, work, draft)
     made = _made(record, seen, want)
+    if job is None and made is None and record.state == PENDING:
+        return _again(want, record, plan, ground, work, draft)
     if job is None or job.state == "succeeded":
         if made is not None:
+            for image in seen.region(want.spec.region).images.values():
+                if _of_build(image, record, seen) and image.id != made.id:
+                    draft.do(_clear(want, image.id, image.snapshots))  # of an attempt before
             done = record.model_copy(update={"image_id": made.id, "stage": "Complete"})
             return _end(plan, done, SUCCEEDED, "", now)
         if job is None:
@@ -457,18 +470,20 @@ def _tell(plan: BuildPlan, draft: Draft) -> None:
 def _made(record: Build, seen: Observed, want: Wanted) -> Image | None:
     """The AMI that carries the build's id; the newest, if there are several."""
     images = seen.region(want.spec.region).images.values()
-    ours = [
-        i
-        for i in images
-        if i.tags.get(TAG_BUILD) == record.id and i.owner == seen.account and not i.failed
-    ]
+    ours = [i for i in images if _of_build(i, record, seen) and not i.failed]
     return max(ours, key=lambda i: (i.created, i.id), default=None)
+
+
+def _of_build(image: Image, record: Build, seen: Observed) -> bool:
+    """Whether an AMI was made by this build and is no version of anything yet."""
+    mine = image.owner == seen.account and TAG_IMAGE not in image.tags
+    return mine and image.tags.get(TAG_BUILD) == record.id
 
 
 def _leftovers(want: Wanted, record: Build, seen: Observed, draft: Draft) -> None:
     """AMIs that a Job made before it failed or was cancelled."""
     for image in seen.region(want.spec.region).images.values():
-        if image.tags.get(TAG_BUILD) == record.id and image.owner == seen.account:
+        if _of_build(image, record, seen):
             draft.do(_clear(want, image.id, image.snapshots))
 
 

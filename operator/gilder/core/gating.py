@@ -1,7 +1,7 @@
 """Gates of one version: what is checked, and what is thought of it; pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -23,7 +23,6 @@ LAUNCHES = 2  # of test instances for one version, since the first may be a vict
 COMMENT_LIMIT = 100  # SendCommand, parameter Comment, in the Systems Manager API reference
 MESSAGE = 400  # characters of a result
 
-OPEN_TAGS = ("passed", "waived")
 PENDING: Literal["Pending"] = "Pending"
 PASSED: Literal["Passed"] = "Passed"
 FAILED: Literal["Failed"] = "Failed"
@@ -43,6 +42,7 @@ class Verdict:
     state: State = ""
     results: tuple[GateResult, ...] = ()
     since: str = ""
+    gates: str = ""  # digest of the gates that were asked
 
     @property
     def open(self) -> bool:
@@ -70,39 +70,50 @@ def birth_tag(gates: Gates | None) -> dict[str, str]:
 
 
 def plan_gates(
-    want: Wanted, image: Image, version: int, work: Work, now: datetime, draft: Draft
-) -> Verdict:
-    """The next steps of the gates of a version, whose available home AMI is `image`."""
+    want: Wanted, image: Image, version: int, work: Work, now: datetime, draft: Draft,
+    spare: frozenset[str] = frozenset(),
+) -> Verdict:  # fmt: skip
+    """The next steps of the gates of a version, whose available home AMI is `image`.
+
+    Test instances of other AMIs are ended, but for those in `spare`.
+    """
     gates = want.spec.gates
     tag = image.tags.get(TAG_GATES, "")
     known = want.memory.tested.get(version)
     if gates is None or not gates.any:
         if shut(image):
             _mark(image, "waived", draft)
-        _end_tests(want, work, draft)
+        end_tests(want, work, draft, spare)
         return NO_GATES
-    failed_by = f"failed/{digest(gates.model_dump(mode='json'), length=8)}"
-    if tag == "passed" or (tag in ("", "waived") and version <= want.memory.latest):
-        # What was released before there were gates stays so.
-        _end_tests(want, work, draft)
+    asked = digest(gates.model_dump(mode="json"), length=8)
+    failed_by = f"failed/{asked}"
+    released = tag in ("", "waived") and version <= want.memory.latest
+    if tag == "passed" or released:
+        end_tests(want, work, draft, spare)
+        if released:  # before there were gates; it stays so, whatever becomes of status
+            _mark(image, "passed", draft)
         return (
-            Verdict(PASSED, known.results, known.since)
-            if tag == "passed" and known
-            else (Verdict(PASSED))
+            Verdict(PASSED, known.results, known.since, known.gates) if known else (Verdict(PASSED))
         )
     if tag == failed_by:
-        _end_tests(want, work, draft)
-        verdict = Verdict(FAILED, known.results, known.since) if known else Verdict(FAILED)
+        end_tests(want, work, draft, spare)
+        verdict = Verdict(FAILED, gates=asked)
+        if known is not None and known.gates == asked:
+            verdict = Verdict(FAILED, known.results, known.since, asked)
         _tell(verdict, image, version, draft)
         return verdict
     anew = tag != "pending"  # made before there were gates, or failed other ones
     if anew:
         _mark(image, "pending", draft)
-    if anew or known is None or known.state != PENDING or not known.since:
+    fresh = known is not None and known.state == PENDING and known.gates == asked
+    if anew or known is None or not fresh or not known.since:
         # Since when is recorded first: an instance is launched once for that time.
         draft.wake(SOON)
-        return Verdict(PENDING, (), rfc3339(now))
-    return _judge(want, gates, image, version, known, work, failed_by, now, draft)
+        return Verdict(PENDING, (), rfc3339(now), asked)
+    if gates.ssm is None:
+        end_tests(want, work, draft, spare)
+    verdict = _judge(want, gates, image, version, known, work, failed_by, now, draft)
+    return replace(verdict, gates=asked)
 
 
 def _judge(
@@ -124,13 +135,13 @@ def _judge(
     # A verdict is passed on what status has recorded, so that no crash loses why.
     told = [r for r in results if r.name == MANUAL or r.name in done]
     if any(r.state == FAILED for r in told):
-        _end_tests(want, work, draft)
+        end_tests(want, work, draft)
         _mark(image, failed_by, draft)
         verdict = Verdict(FAILED, tuple(results), known.since)
         _tell(verdict, image, version, draft)
         return verdict
     if all(r.state == PASSED for r in told) and len(told) == len(results):
-        _end_tests(want, work, draft)
+        end_tests(want, work, draft)
         _mark(image, "passed", draft)
         # It counts once it is seen on the AMI, which is the next look.
         return Verdict(PENDING, tuple(results), known.since)
@@ -243,7 +254,7 @@ def _orders(gate: SsmGate, platform: str) -> list[_Order]:
         orders.append(_Order(name, document, parameters={"commands": script}))
     for number, given in enumerate(gate.documents, 1):
         same = [d.name for d in gate.documents].count(given.name) > 1
-        name = f"ssm/{given.name}" + (f"#{number}" if same else "")
+        name = f"ssm/doc/{given.name}" + (f"#{number}" if same else "")
         orders.append(_Order(name, given.name, given.version or "", given.parameters))
     return orders
 
@@ -264,7 +275,7 @@ def _ssm(
             results[order.name] = GateResult(name=order.name, state=FAILED, message=order.problem)
     left = [o for o in orders if o.name not in results]
     if not left:
-        _end_tests(want, work, draft)
+        end_tests(want, work, draft)
         return [results[o.name] for o in orders]
 
     def all_left(state: Literal["Pending", "Running", "Failed"], message: str) -> list[GateResult]:
@@ -285,7 +296,7 @@ def _ssm(
         draft.do(EndTest(region=image.region, instance=extra.id))
     if not alive:
         ended = [t for t in here if passed(since, now) >= passed(t.launched, now)]
-        return all_left(*_launch(want, gate, image, ended, since, draft))
+        return all_left(*_launch(want, gate, image, ended, since, now, draft))
     test = alive[0]
     late = passed(test.launched, now) > gate.timeout_minutes * 60
     if not test.online:
@@ -322,7 +333,13 @@ def _ssm(
 
 
 def _launch(
-    want: Wanted, gate: SsmGate, image: Image, ended: Sequence[SeenTest], since: str, draft: Draft
+    want: Wanted,
+    gate: SsmGate,
+    image: Image,
+    ended: Sequence[SeenTest],
+    since: str,
+    now: datetime,
+    draft: Draft,
 ) -> tuple[Literal["Pending", "Failed"], str]:
     """Launch a test instance, unless too many have ended already; what becomes of the checks."""
     if len(ended) >= LAUNCHES:
@@ -332,13 +349,15 @@ def _launch(
             f"({ended[-1].id}) by: {why}"
         )
     spec = want.spec
+    # EC2 remembers a token longer than it shows the instance, so later it must be another one.
+    hours = int(passed(since, now) // 3600)
     draft.do(
         LaunchTest(
             region=image.region,
             image=image.id,
             token=digest(
                 "test", want.cluster, want.key, image.id, gate.model_dump(mode="json"),
-                spec.tags, since, sorted(t.id for t in ended), length=48,
+                spec.tags, since, sorted(t.id for t in ended), hours, length=48,
             ),
             type=gate.instance.type,
             profile=gate.instance.profile,
@@ -404,11 +423,12 @@ def _last_line(output: str) -> str:
     return lines[-1][:MESSAGE] if lines else ""
 
 
-def _end_tests(want: Wanted, work: Work, draft: Draft) -> None:
+def end_tests(want: Wanted, work: Work, draft: Draft, spare: frozenset[str] = frozenset()) -> None:
     """Whatever test instances of this GoldenImage are left are not needed any more."""
     for test in work.tests:
         action = EndTest(region=want.spec.region, instance=test.id)
-        if test.owner == want.key and test.alive and action not in draft.actions:
+        mine = test.owner == want.key and test.alive and test.image not in spare
+        if mine and action not in draft.actions:
             draft.do(action)
 
 

@@ -70,8 +70,8 @@ def manifest(source: JobSource, of: JobContext) -> dict[str, Any]:
     Its pods find the build id in GILDER_BUILD_ID, and must tag the AMI with it.
     """
     template = copy.deepcopy(source.template or {})
-    meta = template.setdefault("metadata", {})
-    spec = template.setdefault("spec", {})
+    meta = template["metadata"] = template.get("metadata") or {}
+    spec = template["spec"] = template.get("spec") or {}
     labels = {LABEL_IMAGE: label(of.name), LABEL_BUILD: of.build}
     meta["labels"] = {**(meta.get("labels") or {}), **labels}
     spec["restartPolicy"] = "Never"  # each try is a pod of its own, whose log is kept
@@ -80,7 +80,7 @@ def manifest(source: JobSource, of: JobContext) -> dict[str, Any]:
     if source.packer is not None:
         _packer(spec, source.packer)
     environment = _environment(of)
-    for container in [*spec.get("initContainers", []), *spec.get("containers", [])]:
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         given = container.get("env") or []
         taken = {e.get("name") for e in given if isinstance(e, Mapping)}
         added = [e for e in environment if e["name"] not in taken or e["name"] in _FIXED]

@@ -92,9 +92,8 @@ def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
         needs |= RegionNeeds(images=frozenset({last.image_id}))
     if record is not None and record.kind == "job":
         job = next((j for j in jobs if j.build == record.id), None)
-        never = job is None and record.state == "Pending"
         running = job is not None and job.state == "running" and not job.deleting
-        if not never and not running:
+        if not running:
             needs |= RegionNeeds(builds=frozenset({record.id}))
     return needs
 

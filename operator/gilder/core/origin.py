@@ -9,7 +9,6 @@ from gilder.core.digest import digest
 from gilder.core.schedule import last_run
 
 INITIAL = "initial"
-LIMIT = 200  # characters of a trigger; the tag that holds it has 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def due(
     followed. Without `inputs` (a capture of an instance) only time and requests count.
     """
     last = history.origin
-    asked = f"request/{_short(request)}" if request else ""
+    asked = of_request(request) if request else ""
     if asked and request != history.request and (last is None or last.trigger != asked):
         return asked
     if inputs and last is None:
@@ -82,6 +81,11 @@ def due(
         if run is not None and _before(history.since, run):
             return f"schedule/{run:%Y-%m-%dT%H:%M:%SZ}"
     return ""
+
+
+def of_request(request: str) -> str:
+    """The trigger that a value of the rebuild annotation is."""
+    return f"request/{_short(request)}"
 
 
 def build_id(*parts: object) -> str:

@@ -11,7 +11,7 @@ from gilder.checks import Platform, documents
 from gilder.core.actions import BuildOrder, ComponentOrder
 from gilder.core.digest import digest
 
-NAME_LIMIT = 80  # of ours; Image Builder takes 128, and components add to it
+NAME_LIMIT = 76  # of ours; Image Builder takes 128, and components add to it
 AMI_NAME_LIMIT = 95  # of 127, since the date is added
 _PART = 2**28
 _PLATFORMS: dict[str, Platform] = {"Linux": "linux", "Windows": "windows"}

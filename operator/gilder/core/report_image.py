@@ -12,7 +12,14 @@ from gilder.core.conditions import Verdict, get, merge
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.plan import Plan
-from gilder.core.report_work import tell_build, tell_gates, told_gates, told_work, work_events
+from gilder.core.report_work import (
+    kept_gates,
+    tell_build,
+    tell_gates,
+    told_gates,
+    told_work,
+    work_events,
+)
 from gilder.core.results import Event, Result
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
@@ -60,7 +67,11 @@ def report_image(
     latest = old.latest
     if plan.home is not None:
         latest = LatestVersion(version=version, image_id=plan.home.id)
-    good = plan.home is not None and not lacking and (_fresh(plan) or _was_ready(image))
+    whole = plan.home is not None and not lacking
+    if whole and (_was_ready(image) or _unasked(plan)):
+        # The released version serves on; BuildSucceeded and GatesPassed tell of the other.
+        problems = tuple(p for p in problems if p.reason not in ("BuildFailed", "GateFailed"))
+    good = whole and (_fresh(plan) or _was_ready(image))
     progress = [*plan.plan.waiting, *(_doing(r) for r in results if r.made and r.done)]
     if not good and plan.verdict.awaits_approval:
         progress.append(plan.verdict.results[-1].message)
@@ -127,6 +138,15 @@ def _fresh(plan: ImagePlan) -> bool:
     """Whether the released version is the one that spec.source asks for."""
     building = plan.build.record is not None or plan.build.due
     return plan.version == plan.candidate and not building
+
+
+def _unasked(plan: ImagePlan) -> bool:
+    """Whether the newer version was not asked for by a change of the spec."""
+    last = plan.build.ended
+    trigger = plan.origin.removeprefix("trigger=") or (last.trigger if last is not None else "")
+    if last is not None and last.state != "Succeeded":
+        trigger = last.trigger
+    return trigger.split("/")[0] in ("schedule", "parent", "request")
 
 
 def _was_ready(image: GoldenImage) -> bool:
@@ -336,7 +356,11 @@ def _versions(
             created_at=known[n].created_at if n in known else now,
             current=n == plan.version,
             origin=origins.get(n, ""),
-            **told_gates(plan, n, known.get(n), results),
+            **(
+                kept_gates(known.get(n))
+                if image.spec.management_policy == "Observe"
+                else told_gates(plan, n, known.get(n), results)
+            ),
             images=tuple(v for k, v in sorted(slots.items()) if k[0] == n),
         )
         for n in numbers

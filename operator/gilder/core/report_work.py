@@ -46,7 +46,7 @@ def told_gates(
     if version == plan.candidate and plan.candidate_home is not None and not verdict.state:
         return {}  # there are no gates any more
     if version == plan.candidate and plan.candidate_home is not None:
-        results = verdict.results or (known.gates if known is not None else ())
+        old = known.gates if known is not None and verdict.state != PENDING else ()
         sent = {
             r.action.check: r.action.instance
             for r in done
@@ -56,16 +56,31 @@ def told_gates(
             r.model_copy(update={"state": "Running", "message": f"sent to {sent[comment(r.name)]}"})
             if comment(r.name) in sent
             else r
-            for r in results
+            for r in verdict.results or old
         )
         return {
             "gate": verdict.state,
             "gates": results,
+            "gates_asked": verdict.gates or (known.gates_asked if known else ""),
             "tested_since": verdict.since or (known.tested_since if known else None),
         }
-    if known is None:
-        return {}
-    return {"gate": known.gate, "gates": known.gates, "tested_since": known.tested_since}
+    if known is None or (known.gate == PENDING and version < plan.candidate):
+        return {}  # a later version has taken its place
+    return _told(known)
+
+
+def _told(known: ImageVersion) -> dict[str, Any]:
+    return {
+        "gate": known.gate,
+        "gates": known.gates,
+        "gates_asked": known.gates_asked,
+        "tested_since": known.tested_since,
+    }
+
+
+def kept_gates(known: ImageVersion | None) -> dict[str, Any]:
+    """The fields about gates as they were, where nothing is asked."""
+    return {} if known is None else _told(known)
 
 
 def tell_build(plan: BuildPlan) -> Verdict:

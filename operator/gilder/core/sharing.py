@@ -41,6 +41,7 @@ class Gilded:
     labels: Mapping[str, str] = field(default_factory=dict)
     latest: int = 0
     deleting: bool = False
+    held: frozenset[int] = frozenset()  # versions that have not passed their gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,8 @@ def _versions(
     mine = view.belonging(cluster, golden.key, account)
     for image in sorted(mine, key=lambda i: (-i.attempt, i.created, i.id)):
         usable = image.available and 0 < image.version <= golden.latest
-        if usable and image.role in ("home", "replica") and not shut(image):
+        released = not shut(image) and image.version not in golden.held
+        if usable and image.role in ("home", "replica") and released:
             there.setdefault(image.version, image)
     newest_first = sorted(there, reverse=True)
     select = share.spec.versions.select

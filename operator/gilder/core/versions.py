@@ -20,7 +20,7 @@ from gilder.core import building, origin, rules
 from gilder.core.actions import CreateImage, DeregisterImage, TagResources, UntagResources
 from gilder.core.building import NO_BUILD, BuildPlan, Ground
 from gilder.core.digest import digest
-from gilder.core.gating import NO_GATES, PENDING, Verdict, plan_gates, shut
+from gilder.core.gating import NO_GATES, PENDING, Verdict, end_tests, plan_gates, shut
 from gilder.core.observed import Image, Instance, Key, Observed, Problem, RegionView
 from gilder.core.plan import Draft, Plan, freeze
 from gilder.core.schedule import next_run
@@ -72,7 +72,7 @@ def plan_image(
     home_view = seen.region(spec.region)
     if home_view.problem:
         draft.note(home_view.problem)
-        return ImagePlan(freeze(draft), build=_kept(want))
+        return ImagePlan(freeze(draft), build=kept(want))
     key = _home_key(want, home_view, draft)
     owned = _owned(want, seen, draft)
     for problem in work.problems:
@@ -112,7 +112,10 @@ def plan_image(
         aim = _Aim(want, resolved, key, version, fingerprint, told)
         home = _home(aim, owned, seen, now, draft)
 
-    verdict = _verdict(want, home, version, work, now, draft)
+    # While the source is not known, what is being checked may be what it stands for.
+    unknown = resolved is None and not spec.source.built
+    spare = _under_test(want) if unknown else frozenset()
+    verdict = _verdict(want, home, version, work, now, draft, spare)
     released, released_home = version, home
     if not (home is not None and home.available and verdict.open):
         former = _former(want, version, owned)
@@ -159,9 +162,10 @@ def plan_work_end(
     view = seen.region(want.spec.region)
     if view.problem:
         draft.note(view.problem)
-        return ImagePlan(freeze(draft), build=_kept(want))
+        return ImagePlan(freeze(draft), build=kept(want))
     for problem in work.problems:
         draft.note(problem)
+    building.end_tests(want, work, draft)
     build = building.plan_stop(want, seen, work, now, draft, discard=discard)
     return ImagePlan(freeze(draft), build=build)
 
@@ -176,7 +180,8 @@ def _next_run(want: Wanted, now: datetime, draft: Draft) -> str | None:
     return rfc3339(run)
 
 
-def _kept(want: Wanted) -> BuildPlan:
+def kept(want: Wanted) -> BuildPlan:
+    """The build as status has it, where nothing could be looked at."""
     memory = want.memory
     return BuildPlan(memory.build, memory.last_build, memory.request)
 
@@ -193,22 +198,39 @@ def _triggered(
     if source.instance is None:
         return source, "", NO_BUILD
     past = building.history(want, owned)
-    first = not past.any
     trigger = origin.due(want.spec.schedule, want.key, want.request, "", "", past, now)
     last = past.origin.trigger if past.origin is not None else ""
-    asked = origin.INITIAL if first else trigger if trigger and trigger != last else last
-    request = want.request if asked == trigger or first else want.memory.request
+    asked = trigger if trigger not in ("", last) else last
+    if not past.any:
+        asked = trigger or origin.INITIAL
+    # Heeded is what an AMI tells of: a capture that AWS refuses is tried again.
+    request = want.memory.request
+    if want.request and last == origin.of_request(want.request):
+        request = want.request
     shown = "" if asked == origin.INITIAL else asked
     said = str(origin.Origin(asked)) if asked else ""
     return replace(source, trigger=shown), said, BuildPlan(request=request)
 
 
+def _under_test(want: Wanted) -> frozenset[str]:
+    """Home AMIs that are being checked, as status remembers."""
+    return frozenset(
+        known.image_id
+        for (version, _, role), known in want.memory.images.items()
+        if role == "home"
+        and version in want.memory.tested
+        and want.memory.tested[version].state == PENDING
+    )
+
+
 def _verdict(
-    want: Wanted, home: Image | None, version: int, work: Work, now: datetime, draft: Draft
-) -> Verdict:
+    want: Wanted, home: Image | None, version: int, work: Work, now: datetime, draft: Draft,
+    spare: frozenset[str],
+) -> Verdict:  # fmt: skip
     gates = want.spec.gates
     if home is not None and home.available:
-        return plan_gates(want, home, version, work, now, draft)
+        return plan_gates(want, home, version, work, now, draft, spare)
+    end_tests(want, work, draft, spare)
     return Verdict(PENDING) if gates is not None and gates.any else NO_GATES
 
 

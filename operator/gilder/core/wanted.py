@@ -45,6 +45,7 @@ class Judged:
     state: str  # Pending, Passed, Failed
     results: tuple[GateResult, ...] = ()
     since: str = ""  # RFC 3339, UTC
+    gates: str = ""  # digest of the gates that were asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def remember(status: GoldenImageStatus) -> Memory:
         status.last_build,
         status.last_handled_rebuild,
         {
-            v.version: Judged(v.gate, v.gates, v.tested_since or "")
+            v.version: Judged(v.gate, v.gates, v.tested_since or "", v.gates_asked)
             for v in status.versions
             if v.gate
         },

@@ -174,6 +174,8 @@ class Controller:
 
     def _forget(self, key: Key) -> None:
         self.store.drop(key)
+        if key.kind == "GoldenImage":
+            self._engine.places.leave(key.path)
         self._seen.pop(key, None)
         self._asked.pop(key, None)
         metrics.forget(key.kind, key.namespace, key.name)
@@ -283,6 +285,8 @@ class Controller:
                 if again is None:
                     queue.forgive(key)
                 else:
+                    # The sweep looks anyway; what is due in a month need not wait in the queue.
+                    again = min(again, self.settings.resync_seconds)
                     pause = self._pause(queue, key, again)
                     # At once after a change: what it touched is stale already, the rest is good.
                     fresh = time.monotonic() + pause - self._fresh

@@ -11,8 +11,18 @@ from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
 from gilder.core import needs, report
-from gilder.core.actions import WORK, CopyImage, CreateImage, DeleteRecipes, EndTest
-from gilder.core.building import UNDER_WAY
+from gilder.core.actions import (
+    WORK,
+    CopyImage,
+    CreateImage,
+    CreateJob,
+    DeleteRecipes,
+    EndTest,
+    LaunchTest,
+    RunCheck,
+    StartBuild,
+)
+from gilder.core.building import NO_BUILD, UNDER_WAY
 from gilder.core.conditions import Verdict, merge
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
@@ -25,7 +35,7 @@ from gilder.core.report_share import is_drift as share_drifted
 from gilder.core.report_work import tell_build
 from gilder.core.results import Result
 from gilder.core.sharing import SharePlan, access_needs, plan_share
-from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
+from gilder.core.versions import ImagePlan, kept, plan_deletion, plan_image, plan_work_end
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, Work
 from gilder.reconcile.apply import Applier
@@ -93,6 +103,25 @@ class Engine:
         want = scope.want
         full = image.spec.management_policy == "Full"
         may_build = not full or not image.spec.source.built or self.places.admit(want.key)
+        building = False
+        try:
+            outcome = self._reconcile(image, scope, since, save, may_build=may_build)
+            building = outcome.status.build is not None and _begun(outcome)
+            return outcome
+        finally:
+            if full and not building:
+                self.places.leave(want.key)
+
+    def _reconcile(
+        self,
+        image: GoldenImage,
+        scope: ImageScope,
+        since: float,
+        save: SaveImage | None,
+        *,
+        may_build: bool,
+    ) -> Outcome[GoldenImageStatus]:
+        want, full = scope.want, image.spec.management_policy == "Full"
         seen, plan = self.plan_image(image, scope, since, may_build=may_build)
         results: tuple[Result, ...] = ()
         if full:
@@ -104,8 +133,8 @@ class Engine:
         again = self._again(plan.plan.retry_after, results)
         if not full and again is not None:
             again = max(again, SOON)  # nothing moves on by itself
-        if full and (status.build is None or status.build.state not in UNDER_WAY):
-            self.places.leave(want.key)
+        if any(r.problem and r.problem.permanent and isinstance(r.action, STARTS) for r in results):
+            again = -1.0  # refused by AWS or Kubernetes: later, and later each time
         return Outcome(
             status,
             tuple(events),
@@ -123,7 +152,7 @@ class Engine:
         seen, lack = self._observe(needs.of_image(want, scope.jobs), since)
         lack = lack or _wrong_account(image, seen)
         if lack is not None:
-            return seen, _stopped(lack)
+            return seen, _stopped(lack, want)
         source = resolve(want, seen, self.sessions)
         work = self._see_work(want, seen, scope.jobs, since)
         now = self._clock()
@@ -164,7 +193,13 @@ class Engine:
         if image.spec.source.built:
             verdicts.append(tell_build(plan.build))
         generation = image.metadata.generation
+        versions = tuple(
+            # Asked anew later, on an instance of that time.
+            v.model_copy(update={"tested_since": None, "gates": ()}) if v.gate == "Pending" else v
+            for v in image.status.versions
+        )
         update = {
+            "versions": versions,
             "build": plan.build.record,
             "last_build": plan.build.ended,
             "conditions": merge(image.status.conditions, verdicts, generation, now),
@@ -186,7 +221,7 @@ class Engine:
         seen, lack = self._observe(needs.of_image(scope.want, scope.jobs), since)
         lack = lack or _wrong_account(image, seen)
         if lack is not None:
-            return seen, _stopped(lack)
+            return seen, _stopped(lack, scope.want)
         work = self._see_work(scope.want, seen, scope.jobs, since)
         return seen, plan_work_end(scope.want, seen, work, self._clock(), discard=discard)
 
@@ -385,6 +420,14 @@ class Engine:
         return left if left >= 0.5 else left + pause
 
 
+def _begun(outcome: Outcome[GoldenImageStatus]) -> bool:
+    """Whether a build is under way, rather than refused."""
+    build = outcome.status.build
+    refused = any(r.problem and isinstance(r.action, STARTS) for r in outcome.results)
+    return build is not None and build.state in UNDER_WAY and (bool(build.ref) or not refused)
+
+
+STARTS = (StartBuild, CreateJob, LaunchTest, RunCheck)
 SLOW = (CopyImage, CreateImage, *WORK)
 
 
@@ -392,7 +435,17 @@ def has_work(image: GoldenImage, scope: ImageScope) -> bool:
     """Whether a build or a check may be under way."""
     build = image.status.build
     building = build is not None and build.state in UNDER_WAY
-    return building or any(v.gate == "Pending" for v in image.status.versions) or bool(scope.jobs)
+    gates = image.spec.gates
+    # Without a status nobody knows.
+    lost = not image.status.conditions and (
+        image.spec.source.built or (gates is not None and gates.ssm is not None)
+    )
+    return (
+        lost
+        or building
+        or any(v.gate == "Pending" for v in image.status.versions)
+        or bool(scope.jobs)
+    )
 
 
 def _has_recipes(image: GoldenImage) -> bool:
@@ -400,7 +453,8 @@ def _has_recipes(image: GoldenImage) -> bool:
     builder = image.spec.source.image_builder
     now = builder is not None and builder.recipe is not None
     builds = (image.status.build, image.status.last_build)
-    return now or any(b is not None and ":imagebuilder:" in b.ref for b in builds)
+    recipes = any(" inputs=" in v.origin and " parent=" in v.origin for v in image.status.versions)
+    return now or recipes or any(b is not None and ":imagebuilder:" in b.ref for b in builds)
 
 
 def plan_scope(scope: ShareScope, seen: Observed, cluster: str) -> SharePlan:
@@ -410,10 +464,10 @@ def plan_scope(scope: ShareScope, seen: Observed, cluster: str) -> SharePlan:
     )
 
 
-def _stopped(problem: Problem) -> ImagePlan:
+def _stopped(problem: Problem, want: Wanted | None = None) -> ImagePlan:
     draft = Draft()
     draft.note(problem)
-    return ImagePlan(freeze(draft))
+    return ImagePlan(freeze(draft), build=kept(want) if want is not None else NO_BUILD)
 
 
 def _passing(*problems: Problem | None) -> bool:

@@ -80,6 +80,9 @@ class Inventory:
             labels=meta.labels,
             latest=image.status.latest.version if image.status.latest else 0,
             deleting=meta.deleting,
+            held=frozenset(
+                v.version for v in image.status.versions if v.gate in ("Pending", "Failed")
+            ),
         )
         self._in_namespace.setdefault(meta.namespace, set()).add(meta.key)
         for place in self._image_places[meta.key]:
