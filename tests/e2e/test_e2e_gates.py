@@ -88,7 +88,9 @@ def test_a_version_that_fails_is_kept_aside_and_the_old_one_serves_on(
     stage.aws.commands.outcome(stdout=said, exit_code=1, count=4)
     stage.aws.commands.outcome(count=1)  # the first one is CloudInitHealthy
     works.request("base", "two")
-    found = stage.wait_reason("GoldenImage", "base", "GateFailed")
+    stage.wait(lambda: gates_reason(stage) == "GateFailed", "the second version fails")
+    found = stage.condition("GoldenImage", "base", "GatesPassed")
+    assert stage.ready("GoldenImage", "base"), "the first one serves on"
     assert "NoSecrets: 1 finding" in found["message"]
     assert "Run Command" in found["message"]
     bad = candidate(stage)
@@ -194,7 +196,8 @@ def test_inspector_is_waited_for_counted_and_obeyed(stage: Stage) -> None:
     assert "older than 72 hours" in stage.message("GoldenImage", "base", "GatesPassed")
     stage.aws.findings.set(second, {"CRITICAL": 2})
     stage.look("GoldenImage", "base", "bad")
-    found = stage.wait_reason("GoldenImage", "base", "GateFailed")
+    stage.wait(lambda: gates_reason(stage) == "GateFailed", "the second version fails")
+    found = stage.condition("GoldenImage", "base", "GatesPassed")
     assert "2 critical findings (at most 0)" in found["message"]
     assert unreleased(stage, second)
     assert can_launch(stage.aws, image, HOME, A)
