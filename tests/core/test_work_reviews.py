@@ -209,7 +209,8 @@ def test_a_failed_nightly_build_leaves_the_released_version_ready() -> None:
     inputs = recipes.inputs(ImageBuilderSource(pipeline_arn=pipeline))
     build = {
         "id": "b2", "kind": "imageBuilder", "trigger": "schedule/2030-01-01T03:00:00Z",
-        "state": "Failed", "inputs": inputs, "message": "exit 1", "startedAt": "2030-01-01T03:00:00Z",
+        "state": "Failed", "inputs": inputs, "message": "exit 1",
+        "startedAt": "2030-01-01T03:00:00Z",
     }  # fmt: skip
     versions = [
         ImageVersion(
