@@ -23,7 +23,7 @@ LAST_PAUSE = 60.0
 # An event of an AMI has its whole Region read anew. Where hundreds of them change, because so many
 # were asked for, only the first batches are worked off at once, and the next ones together.
 BURST = 10
-REST = 2.0  # seconds between batches then
+REST = 5.0  # seconds between batches then, as often as polls read
 MOST = 500  # messages worked off together
 
 
