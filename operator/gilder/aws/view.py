@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gilder.api.names import TAG_BUILD
+from gilder.api.selection import NewestImage
 from gilder.aws import errors, images, keys, resources
 from gilder.aws.images import Raw
 from gilder.aws.sessions import Sessions
@@ -129,6 +130,7 @@ class _Region:
         self.policies: Remembered[str, Key | Problem] = Remembered()
         self.parameters: Remembered[str, str | Problem] = Remembered()
         self.public: Remembered[str, bool | Problem] = Remembered()
+        self.newest: Remembered[str, str] = Remembered()  # "": none matches
 
 
 class Views:
@@ -161,6 +163,17 @@ class Views:
         regions = sorted(needs)
         views = self._pool.map(lambda r: self._view(r, needs[r], account, since, whole), regions)
         return Observed(account, dict(zip(regions, views, strict=True)))
+
+    def newest(self, region: str, want: NewestImage, since: float) -> str | None:
+        """Id of the newest available AMI that matches; raises what AWS says."""
+        known, key = self._region(region), want.model_dump_json()
+        with known.lock:
+            found = known.newest.get(key, since)
+            if found is None:
+                began = self.now()
+                read = images.newest(self.sessions.ec2(region), want) or ""
+                found = known.newest.put(key, read, began)
+        return found or None
 
     def access(self, seen: Observed, needs: AccessNeeds, since: float) -> Observed:
         """`seen` with launch permissions, grants, keys and policies as `needs` asks."""

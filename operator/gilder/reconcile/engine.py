@@ -153,7 +153,7 @@ class Engine:
         lack = lack or _wrong_account(image, seen)
         if lack is not None:
             return seen, _stopped(lack, want)
-        source = resolve(want, seen, self.sessions)
+        source = resolve(want, seen, self.views, since)
         work = self._see_work(want, seen, scope.jobs, since)
         now = self._clock()
         return seen, plan_image(want, source, seen, now, work, may_build=may_build)

@@ -4,16 +4,17 @@ from dataclasses import replace
 
 from gilder.api.goldenimage import InstanceSource
 from gilder.api.selection import ImageSource
-from gilder.aws import errors, images, resources
+from gilder.aws import errors, resources
 from gilder.aws.sessions import Sessions
-from gilder.core.needs import selection
+from gilder.aws.view import Views
+from gilder.core.needs import RegionNeeds, selection
 from gilder.core.observed import Observed, Problem
 from gilder.core.wanted import Source, Wanted
 
 NOT_FOUND = "SourceNotFound"
 
 
-def resolve(want: Wanted, seen: Observed, sessions: Sessions) -> Source | Problem:
+def resolve(want: Wanted, seen: Observed, views: Views, since: float) -> Source | Problem:
     """The source, or why there is none. AMIs and parameters come from the shared view.
 
     For a build it is the parent image, and nothing for a pipeline or a Job.
@@ -24,20 +25,20 @@ def resolve(want: Wanted, seen: Observed, sessions: Sessions) -> Source | Proble
     source = want.spec.source
     try:
         if source.instance is not None:
-            return _instance(source.instance, region, sessions)
+            return _instance(source.instance, region, views.sessions)
         selected = selection(want.spec)
         if selected is None:
             return Source()
         field = "spec.source.image"
         if source.image is None:
             field = "spec.source.imageBuilder.recipe.parentImage"
-        return _image(selected, field, region, seen, sessions)
+        return _image(selected, field, region, seen, views, since)
     except errors.AWS_ERRORS as error:
         return errors.problem(error, "resolving spec.source", region)
 
 
 def _image(
-    source: ImageSource, path: str, region: str, seen: Observed, sessions: Sessions
+    source: ImageSource, path: str, region: str, seen: Observed, views: Views, since: float
 ) -> Source | Problem:
     view = seen.region(region)
     field = f"{path}.id"
@@ -58,7 +59,7 @@ def _image(
         wanted = value
     elif source.newest is not None:
         field = f"{path}.newest"
-        wanted = images.newest(sessions.ec2(region), source.newest)
+        wanted = views.newest(region, source.newest, since)
         if wanted is None:
             return Problem(
                 NOT_FOUND,
@@ -69,20 +70,18 @@ def _image(
     assert wanted is not None  # the model demands one of the three
     found = view.images.get(wanted)
     if found is None:
-        raws = images.by_ids(sessions.ec2(region), [wanted])
-        if not raws:
-            return Problem(
-                NOT_FOUND,
-                f"{field}: AMI {wanted} does not exist in {region}, or is not shared with account "
-                f"{seen.account}. Correct it or share the AMI",
-                region=region,
-            )
-        keys: dict[str, str | None] = {}
-        if raws[0].get("OwnerId") == seen.account:
-            snapshots = images.snapshot_ids(raws[0])
-            seen_snapshots = resources.snapshots(sessions.ec2(region), snapshots)
-            keys = {s: key for s, (_, key) in seen_snapshots.items()}
-        found = images.parse(raws[0], region, keys)
+        # Read along from now on, by whoever reads the Region.
+        more = views.images({region: RegionNeeds(images=frozenset({wanted}))}, since)
+        if problem := more.region(region).problem:
+            return problem
+        found = more.region(region).images.get(wanted)
+    if found is None:
+        return Problem(
+            NOT_FOUND,
+            f"{field}: AMI {wanted} does not exist in {region}, or is not shared with account "
+            f"{seen.account}. Correct it or share the AMI",
+            region=region,
+        )
     return Source(image=found)
 
 
