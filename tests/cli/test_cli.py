@@ -48,7 +48,10 @@ spec:
     assert result.exit_code == 1
     assert "ImageShare n/s: spec.accounts[0]" in result.output
     assert "12345" in result.output
-    assert "GoldenImage n/g: spec.source: give exactly one of image and instance" in result.output
+    assert (
+        "GoldenImage n/g: spec.source: give exactly one of image, instance, imageBuilder and job"
+        in result.output
+    )
 
 
 @pytest.mark.parametrize(

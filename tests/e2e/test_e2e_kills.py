@@ -5,6 +5,7 @@ import time
 from collections import Counter
 
 import pytest
+from buildstage import Works
 from stage import DR, ENCRYPTED, HOME, REPLICATED, A, B, Stage
 from systemworld import Object, golden, share
 
@@ -40,12 +41,16 @@ def test_the_samples_converge_through_many_crashes(stage: Stage) -> None:
     assert kills >= 5, "the operator was not killed often enough for this to tell anything"
     left = 0
     stage.restart()
-    stage.wait_ready("GoldenImage", "base-linux", "build-host")
-    stage.wait_ready("ImageShare", "workloads", "partner", "everyone-here")
+    stage.wait_ready("GoldenImage", "base-linux", "build-host", "tools", "web")
+    stage.wait_ready("ImageShare", "workloads", "partner", "everyone-here", "web-teams")
     regions = (HOME, DR, "eu-central-1")
     stage.assert_nothing_twice(*regions)
     made = Counter(i["Name"] for r in regions for i in stage.owned(r))
+    built = {n: made.pop(n) for n in list(made) if n.startswith(("images/tools-", "images-web-"))}
     assert made == {"images-base-linux-v1": 3, "images-build-host-v1": 2}
+    assert sorted(built.values()) == [1, 1, 1], "one of Packer, one of Image Builder, one copy"
+    assert Works(stage).states() == {"AVAILABLE": 1}
+    Works(stage).assert_nothing_left()
     assert [len(stage.grants(r)) for r in regions] == [3, 2, 2]
 
 

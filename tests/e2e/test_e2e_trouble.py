@@ -68,7 +68,9 @@ def test_a_region_that_hangs_up_is_named_and_holds_up_only_its_replica(stage: St
     assert OTHER not in named
     assert not stage.ready("ImageShare", "team")
     down.remove()
-    stage.wait(lambda: stage.ready("GoldenImage", "base"), "the replica", 90)
+    stage.wait(
+        lambda: stage.status("GoldenImage", "base")["replicasReady"] == "2/2", "the replica", 90
+    )
     stage.wait(lambda: stage.users(stage.image("base", DR), DR) == {A, B}, "shared there", 60)
     stage.assert_nothing_twice(HOME, DR, OTHER)
 

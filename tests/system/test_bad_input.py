@@ -16,7 +16,7 @@ from systemworld import System, golden, share
         (
             golden(source={"image": {"id": "ami-0123456789abcdef0"},
                            "instance": {"id": "i-0123456789abcdef0"}}),
-            "give exactly one of image and instance",
+            "give exactly one of image, instance, imageBuilder and job",
         ),
         (golden(source={"image": {"id": "ami-xyz"}}), "spec.source.image.id"),
         (golden(region="mars"), "spec.region"),

@@ -48,12 +48,13 @@ def test_plan_shows_all_steps_then_nothing(system: System, tmp_path: Path) -> No
 
     system.start()
     system.apply(*documents)
-    system.wait_ready("GoldenImage", "base-linux", "build-host")
-    system.wait_ready("ImageShare", "workloads", "partner", "everyone-here")
+    system.wait_ready("GoldenImage", "base-linux", "build-host", "tools", "web")
+    system.wait_ready("ImageShare", "workloads", "partner", "everyone-here", "web-teams")
+    system.wait(lambda: not system.get("GoldenImage", "tools")["status"].get("build"), "built")
     system.aws.requests.reset()
     last = run(system, "plan", "-", stdin=manifest.read_text())
     assert last.returncode == 0, last.stdout + last.stderr
-    assert last.stdout.count("nothing to do") == 5
+    assert last.stdout.count("nothing to do") == 8
     assert system.changes() == {}
 
 

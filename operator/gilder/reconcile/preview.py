@@ -8,6 +8,7 @@ from gilder.api.goldenimage import LatestVersion
 from gilder.core.observed import Grant, Observed, Principals, RegionView
 from gilder.core.plan import Plan
 from gilder.core.predict import predict
+from gilder.core.report_share import claims
 from gilder.core.sharing import Place
 from gilder.core.versions import ImagePlan, plan_image
 from gilder.core.wanted import Wanted
@@ -52,8 +53,16 @@ def preview(
             latest = LatestVersion(version=version, image_id="")
             status = image.status.model_copy(update={"latest": latest})
             inventory.put_image(image.model_copy(update={"status": status}))
+    in_order = sorted(shares, key=lambda s: s.metadata.key)
+    for share in in_order:
+        # What each would claim, since shares of other AMIs may need grants on the same keys.
+        whole_scope = inventory.share_scope(share.metadata.key)
+        _, found = engine.plan_share(whole_scope, since, lambda s: _overlay(s, world))
+        claimed = claims(share, whole_scope.mine, found)
+        if claimed is not None:
+            inventory.put_share(share.model_copy(update={"status": claimed}))
     given = _Given()
-    for share in sorted(shares, key=lambda s: s.metadata.key):
+    for share in in_order:
         whole_scope = inventory.share_scope(share.metadata.key)
         seen, found = engine.plan_share(whole_scope, since, lambda s: _overlay(s, world))
         if seen.account:
