@@ -21,10 +21,11 @@ def benchmark() -> ModuleType:
 
 def test_twenty_images_in_three_regions_for_ten_accounts() -> None:
     run = benchmark().measure(images=20, accounts=10, shares=1)
-    first, restart, heal = run.phases
+    first, restart, sweep, heal = run.phases
     assert first.calls <= 320
     assert first.aws["CopyImage"] == first.aws["ModifyImageAttribute"] == 60
     assert first.aws["CreateGrant"] == 30
     assert restart.calls <= 75
     assert not {a for a in restart.aws if not a.startswith(("Describe", "Get", "List"))}
+    assert sweep.calls < restart.calls
     assert heal.aws["ModifyImageAttribute"] == 1
