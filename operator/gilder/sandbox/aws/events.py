@@ -22,6 +22,8 @@ from moto.sqs.models import Queue as MotoQueue
 from moto.sqs.models import SQSBackend, sqs_backends
 
 from gilder.sandbox.aws.counting import CallKey
+from gilder.sandbox.aws.imagebuilder import builds
+from gilder.sandbox.aws.imagebuilder.store import all_builds
 from gilder.sandbox.aws.registry import LOCK
 from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
 
@@ -50,6 +52,7 @@ class EventBus:
         with self._wake:
             self._queue = None
             self._running += 1
+            self._builds: dict[str, str] = {}
             self._due.clear()
             self.sent: list[Json] = []  # every event that was made, also those that were dropped
             self.duplicates = 0  # further copies of each event
@@ -125,6 +128,16 @@ class EventBus:
             with contextlib.suppress(Exception):  # the queue was deleted
                 _send(region, queue, body)
 
+    def _tell_builds(self) -> dict[str, str]:
+        """Image Builder tells of each state of a build; the states there are now."""
+        with LOCK:
+            builds.settle()
+            now = {b.arn: b.status for b in all_builds() if b.account == DEFAULT_ACCOUNT}
+        for arn, status in now.items():
+            if status != self._builds.get(arn):
+                self.emit(_build_event(arn, self._builds.get(arn, ""), status))
+        return now
+
     def _watch(self, mine: int) -> None:
         """EC2 itself tells of AMIs that become available, fail, are disabled or deregistered."""
         while self._running == mine:
@@ -136,6 +149,7 @@ class EventBus:
             for at in self._states.keys() - now.keys():
                 self.emit(_state_event(*at, "deregistered"))
             self._states = now
+            self._builds = self._tell_builds()
             # Thousands of AMIs are looked at less often, so that the server is not kept from work.
             time.sleep(max(TICK, 4 * (time.monotonic() - began)))
 
@@ -192,6 +206,13 @@ def _envelope(source: str, kind: str, region: str, resources: list[str], detail:
         "resources": resources,
         "detail": detail,
     }
+
+
+def _build_event(arn: str, before: str, now: str) -> Json:
+    """https://docs.aws.amazon.com/imagebuilder/latest/userguide/integ-eventbridge.html"""
+    detail = {"previous-state": {"status": before}, "state": {"status": now}}
+    kind = "EC2 Image Builder Image State Change"
+    return _envelope("aws.imagebuilder", kind, arn.split(":")[3], [arn], detail)
 
 
 def _state_event(region: str, image: str, state: str) -> Json:
