@@ -29,6 +29,7 @@ def crds() -> list[dict[str, Any]]:
                 _column("AMI", ".status.latest.imageId"),
                 _column("Region", ".spec.region"),
                 _column("Replicas", ".status.replicasReady"),
+                _column("Build", ".status.build.stage", priority=1),
                 _column("Drift", ".status.driftCorrected", "integer", priority=1),
                 _reason(),
                 _age(),

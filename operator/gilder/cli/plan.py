@@ -19,6 +19,18 @@ from gilder.reconcile.preview import preview
 
 SAME, ERROR, DIFFERENT = 0, 1, 2
 
+# Kinds of actions after which there is more, or less.
+MAKES = {"CreateImage", "CopyImage", "CreateGrant", "StartBuild", "CreateJob", "LaunchTest"}
+ENDS = {
+    "CancelBuild",
+    "DeleteJob",
+    "DeleteRecipes",
+    "DeregisterImage",
+    "EndTest",
+    "RevokeGrant",
+    "UntagResources",
+}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -118,6 +130,6 @@ def _print_text(entries: Sequence[Entry]) -> None:
 
 def _sign(action: AnyAction) -> str:
     kind = action.kind
-    if kind in ("CreateImage", "CopyImage", "CreateGrant"):
+    if kind in MAKES:
         return "+"
-    return "-" if kind in ("DeregisterImage", "RevokeGrant", "UntagResources") else "~"
+    return "-" if kind in ENDS else "~"
