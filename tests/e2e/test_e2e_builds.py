@@ -291,6 +291,28 @@ def test_builds_wait_for_a_free_place(stage: Stage, works: Works) -> None:
     assert works.states() == {"AVAILABLE": 4}
 
 
+def test_a_build_that_is_refused_gives_its_place_to_others(stage: Stage, works: Works) -> None:
+    bad = {**RECIPE, "infrastructure": {"instanceProfile": "no-such-profile"}}
+    stage.apply(built("a-bad", imageBuilder=bad))
+    stage.start(MAX_BUILDS="1")
+    stage.wait_reason("GoldenImage", "a-bad", "BuildRefused")
+    stage.apply(built("good"))
+    stage.wait_ready("GoldenImage", "good")
+    assert works.states() == {"AVAILABLE": 1}
+
+
+def test_a_spec_that_comes_back_is_built_again(stage: Stage, works: Works) -> None:
+    stage.apply(built())
+    stage.start()
+    stage.wait_ready("GoldenImage", "web")
+    for version, folder in ((2, "/a"), (3, "/b"), (4, "/a")):
+        recipe = {**RECIPE["recipe"], "workingDirectory": folder}
+        stage.edit("GoldenImage", "web", source={"imageBuilder": {"recipe": recipe}})
+        stage.wait_version(version, "web")
+    assert works.states() == {"AVAILABLE": 4}
+    stage.assert_nothing_twice(HOME)
+
+
 def test_a_lost_home_ami_is_built_anew(stage: Stage, works: Works) -> None:
     stage.apply(built())
     stage.start(resync=2)
