@@ -298,6 +298,7 @@ def test_tables_have_the_columns_of_the_crd(http: Client, images: str, golden_im
         "AMI": None,
         "Region": "eu-central-1",
         "Replicas": None,
+        "Build": None,
         "Drift": 3,
         "Reason": "Ok",
         "Age": cells["Age"],
