@@ -131,7 +131,10 @@ def test_a_changed_recipe_is_another_version_and_the_old_one_serves_meanwhile(
     stage.edit("GoldenImage", "web", source={"imageBuilder": {"recipe": recipe}})
     stage.wait(lambda: works.build("web", "build"), "a build under way")
     assert can_launch(stage.aws, first, HOME, A)
-    assert stage.condition("GoldenImage", "web", "BuildSucceeded")["reason"] == "Building"
+    stage.wait(
+        lambda: stage.condition("GoldenImage", "web", "BuildSucceeded").get("reason") == "Building",
+        "status tells of the build",
+    )
     stage.wait_version(2, "web")
     second = stage.image("web", HOME)
     stage.wait(lambda: can_launch(stage.aws, second, HOME, A), "the new version is shared")
