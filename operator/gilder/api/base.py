@@ -1,5 +1,6 @@
 """Base model and constrained strings shared by both kinds."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -63,3 +64,17 @@ OrganizationalUnitArn = Annotated[
 # Tag limits: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 TagValue = Annotated[str, StringConstraints(max_length=256)]
+
+
+RESERVED = "keys that start with aws: or goldenimage.dev/ are reserved"
+# The CEL rule beside check_tag_keys.
+FREE_TAG_KEYS = (
+    "self.all(k, !k.startsWith('aws:') && !k.startsWith('goldenimage.dev/'))",
+    RESERVED,
+)
+
+
+def check_tag_keys(tags: Iterable[str]) -> None:
+    """Raises ValueError for tag keys that are AWS's or the operator's own."""
+    if any(k.startswith(("aws:", "goldenimage.dev/")) for k in tags):
+        raise ValueError(f"tags: {RESERVED}")

@@ -1,14 +1,22 @@
 """How a GoldenImage is built: by EC2 Image Builder, or by a Kubernetes Job."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from gilder.api.base import ApiModel, KmsKeyId, TagKey, TagValue, configured, rules
+from gilder.api.base import (
+    FREE_TAG_KEYS,
+    ApiModel,
+    KmsKeyId,
+    TagKey,
+    TagValue,
+    check_tag_keys,
+    configured,
+    rules,
+)
 from gilder.api.selection import ImageSource
 
 BUILDER_ARN = r"^arn:aws[a-z-]*:imagebuilder:[a-z0-9-]+:([0-9]{12}|aws|aws-marketplace):"
-RESERVED = "keys that start with aws: or goldenimage.dev/ are reserved"
 DOCUMENT_LIMIT = 16000  # CreateComponent, parameter data, in the Image Builder API reference
 
 Check = Literal["NoSecrets", "NoHostKeys", "Patched", "AgentHealthy", "CloudInitHealthy"]
@@ -140,7 +148,27 @@ class BuildLogs(ApiModel):
     prefix: Annotated[str, Field(min_length=1, max_length=256)] = "gilder"
 
 
-class Infrastructure(ApiModel):
+class Placed(ApiModel):
+    """Where in a network instances are launched; the default VPC when nothing is given."""
+
+    subnet_id: SubnetId | None = None
+    security_group_ids: Annotated[tuple[SecurityGroupId, ...], Field(max_length=5)] = ()
+
+    model_config = configured(
+        (
+            "has(self.subnetId) == (has(self.securityGroupIds) && size(self.securityGroupIds) > 0)",
+            "subnetId and securityGroupIds go together",
+        )
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if (self.subnet_id is None) == bool(self.security_group_ids):
+            raise ValueError("subnetId and securityGroupIds go together")
+        return self
+
+
+class Infrastructure(Placed):
     """Where the build and test instances of Image Builder run."""
 
     instance_profile: Annotated[
@@ -148,8 +176,6 @@ class Infrastructure(ApiModel):
         Field(description="Instance profile with what Image Builder and the components need."),
     ]
     instance_types: Annotated[tuple[InstanceType, ...], Field(max_length=10)] = ()
-    subnet_id: SubnetId | None = None
-    security_group_ids: Annotated[tuple[SecurityGroupId, ...], Field(max_length=5)] = ()
     key_pair: Annotated[str | None, Field(min_length=1, max_length=255)] = None
     terminate_on_failure: bool = True
     logs: BuildLogs | None = None
@@ -161,28 +187,13 @@ class Infrastructure(ApiModel):
         Field(
             max_length=30,
             description="Tags of the instances, beside those of spec.tags.",
-            json_schema_extra=rules(
-                (
-                    "self.all(k, !k.startsWith('aws:') && !k.startsWith('goldenimage.dev/'))",
-                    RESERVED,
-                )
-            ),
+            json_schema_extra=rules(FREE_TAG_KEYS),
         ),
     ] = {}
 
-    model_config = configured(
-        (
-            "has(self.subnetId) == (has(self.securityGroupIds) && size(self.securityGroupIds) > 0)",
-            "subnetId and securityGroupIds go together",
-        )
-    )
-
     @model_validator(mode="after")
-    def _together(self) -> "Infrastructure":
-        if (self.subnet_id is None) == bool(self.security_group_ids):
-            raise ValueError("subnetId and securityGroupIds go together")
-        if any(k.startswith(("aws:", "goldenimage.dev/")) for k in self.tags):
-            raise ValueError(f"tags: {RESERVED}")
+    def _free_tags(self) -> "Infrastructure":
+        check_tag_keys(self.tags)
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from gilder.api.base import ApiModel, configured
-from gilder.api.building import Check, InstanceType, ProfileName, SecurityGroupId, SubnetId
+from gilder.api.building import Check, InstanceType, Placed, ProfileName
 
 ALL_CHECKS: tuple[Check, ...] = (
     "NoSecrets",
@@ -65,7 +65,7 @@ class InspectorGate(ApiModel):
     ] = 1440
 
 
-class TestInstance(ApiModel):
+class TestInstance(Placed):
     """The short-lived instance that checks run on."""
 
     __test__ = False  # no test case, whatever pytest thinks of the name
@@ -75,21 +75,6 @@ class TestInstance(ApiModel):
         Field(description="Instance profile that lets the SSM agent work."),
     ]
     type: InstanceType = "t3.small"
-    subnet_id: SubnetId | None = None
-    security_group_ids: Annotated[tuple[SecurityGroupId, ...], Field(max_length=5)] = ()
-
-    model_config = configured(
-        (
-            "has(self.subnetId) == (has(self.securityGroupIds) && size(self.securityGroupIds) > 0)",
-            "subnetId and securityGroupIds go together",
-        )
-    )
-
-    @model_validator(mode="after")
-    def _together(self) -> "TestInstance":
-        if (self.subnet_id is None) == bool(self.security_group_ids):
-            raise ValueError("subnetId and securityGroupIds go together")
-        return self
 
 
 class SsmDocument(ApiModel):

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from gilder.api.base import (
+    FREE_TAG_KEYS,
     AccountId,
     ApiModel,
     InstanceId,
@@ -13,6 +14,7 @@ from gilder.api.base import (
     RegionName,
     TagKey,
     TagValue,
+    check_tag_keys,
     configured,
     rules,
 )
@@ -193,12 +195,7 @@ class GoldenImageSpec(ApiModel):
         Field(
             max_length=40,
             description="Tags of the AMIs and their snapshots, beside the ownership tags.",
-            json_schema_extra=rules(
-                (
-                    "self.all(k, !k.startsWith('aws:') && !k.startsWith('goldenimage.dev/'))",
-                    "keys that start with aws: or goldenimage.dev/ are reserved",
-                )
-            ),
+            json_schema_extra=rules(FREE_TAG_KEYS),
         ),
     ] = {}
     deletion_policy: Annotated[
@@ -257,8 +254,7 @@ class GoldenImageSpec(ApiModel):
                 "source.imageBuilder.infrastructure.tags: with spec.tags more than 30, which is "
                 "what Image Builder puts on its instances. Use fewer tags"
             )
-        if any(k.startswith(("aws:", "goldenimage.dev/")) for k in self.tags):
-            raise ValueError("tags: keys that start with aws: or goldenimage.dev/ are reserved")
+        check_tag_keys(self.tags)
         return self
 
 

@@ -4,6 +4,7 @@ A script ends with exit code 0 when the check passed, 1 when it failed and 2 whe
 made. The last line of its output is a sentence for people.
 """
 
+from functools import cache
 from importlib.resources import files
 from typing import Literal
 
@@ -31,6 +32,7 @@ def platforms(name: str) -> tuple[Platform, ...]:
     return ("linux", "windows") if _known(name) in _WINDOWS else ("linux",)
 
 
+@cache
 def script(name: str, platform: Platform) -> tuple[str, ...]:
     """The lines of a check, as the parameter `commands` of AWS-RunShellScript or its sibling."""
     if platform not in platforms(name):

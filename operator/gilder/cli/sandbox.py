@@ -97,7 +97,7 @@ def _gates(console: Console, world: "World", view: "_View") -> bool:
     """A build whose check fails is kept aside; the next one passes and is released."""
     from gilder.sandbox.demonstration import Gates
 
-    gates = Gates(world, "web")
+    gates = Gates(world, "web", lambda: view.get("goldenimages", "web"))
     console.print("[bold]A rebuild:[/] with a private key left in the image")
     gates.rebuild("first", leaving_a_key=True)
     took = _watch(console, view, gates.kept_aside, BUILD_SECONDS, "building")

@@ -5,25 +5,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gilder.api.goldenimage import Build
-from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_IMAGE, TAG_VERSION
+from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_IMAGE, TAG_ORIGIN, TAG_VERSION
 from gilder.core import jobs, origin, recipes, rules
 from gilder.core.actions import (
     CancelBuild,
     CreateJob,
     DeleteJob,
     DeregisterImage,
-    EndTest,
     StartBuild,
 )
 from gilder.core.observed import Image, Key, Observed, Problem
 from gilder.core.origin import History, Origin
 from gilder.core.plan import Draft
+from gilder.core.slots import NAME_LIMIT, usable
 from gilder.core.times import passed, rfc3339
 from gilder.core.wanted import Source, Wanted
-from gilder.core.work import SeenJob, Work
+from gilder.core.work import SeenJob, Work, job_of
 
 POLL = 30.0  # seconds between looks at a build, which takes a quarter of an hour and more
-NAME_LIMIT = 128  # of an AMI
 GONE_GRACE = 300.0  # seconds a build or the AMI of a Job may stay invisible
 SOON = 0.5  # seconds
 LOG = 800  # characters of a log's end in a condition
@@ -55,6 +54,12 @@ class BuildPlan:
 NO_BUILD = BuildPlan()
 
 
+def kept(want: Wanted) -> BuildPlan:
+    """The builds as status has them."""
+    memory = want.memory
+    return BuildPlan(memory.build, memory.last_build, memory.request)
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What a build stands on: the parent image as it is now, the home key, the next version."""
@@ -65,6 +70,13 @@ class Ground:
     ami_name: str
     may_build: bool
     keys: Mapping[str, Key | Problem]  # of the home Region, as written
+
+    @property
+    def parent_id(self) -> str:
+        """The parent image's id; empty where there is none, or none that can be told."""
+        if isinstance(self.parent, Problem) or self.parent.image is None:
+            return ""
+        return self.parent.image.id
 
 
 def kind_of(want: Wanted) -> str:
@@ -81,24 +93,29 @@ def inputs(want: Wanted) -> str:
     return jobs.inputs(source.job) if source.job is not None else ""
 
 
-def history(want: Wanted, owned: Sequence[Image]) -> History:
-    """What was built before, by status and by the tags of the AMIs."""
-    last = want.memory.last_build
-    tags = [(i.version, i.tags.get("goldenimage.dev/origin", "")) for i in owned]
+def history(want: Wanted, owned: Sequence[Image], last: Build | None) -> History:
+    """What was built before, by the `last` build that ended and by the tags of the AMIs.
+
+    A build that was cancelled counts only while status does not say yet that it was.
+    """
+    counts = last is not None and (last.state != CANCELLED or last is not want.memory.last_build)
+    tags = [(i.version, i.tags.get(TAG_ORIGIN, "")) for i in owned]
+    begun = [i.created for i in owned if i.region == want.spec.region and i.role == "home"]
     told = origin.newest([*tags, *want.memory.origins.items()])
-    if last is not None and last.state != CANCELLED:
-        told = Origin(last.trigger, last.inputs, last.parent)
-    homes = [i for i in owned if i.region == want.spec.region and i.role == "home"]
-    begun = [i.created for i in homes]
-    if last is not None and last.state != CANCELLED and last.started_at:
-        begun.append(last.started_at)
+    if last is not None and counts:
+        told = _origin(last)
+        begun.append(last.started_at or "")
     return History(
         origin=told,
         since=max(begun, key=_moment, default=""),
         any=bool(owned) or want.memory.highest > 0,
         request=want.memory.request,
-        lost=_lost(want, owned),
+        lost=_lost(want, owned, last),
     )
+
+
+def _origin(build: Build) -> Origin:
+    return Origin(build.trigger, build.inputs, build.parent)
 
 
 def plan_build(
@@ -106,8 +123,7 @@ def plan_build(
     now: datetime, draft: Draft,
 ) -> BuildPlan:  # fmt: skip
     """The next step of a build of spec.source.imageBuilder or spec.source.job."""
-    memory = want.memory
-    plan = BuildPlan(memory.build, memory.last_build, memory.request)
+    plan = kept(want)
     if plan.record is not None and plan.record.kind != kind_of(want):
         plan = plan_stop(want, seen, work, now, draft, discard=True)
         if plan.record is not None:
@@ -115,22 +131,15 @@ def plan_build(
     if plan.record is not None and plan.record.state in UNDER_WAY:
         plan = _follow(want, plan.record, plan, ground, seen, work, now, draft)
     else:
-        plan = BuildPlan(None, plan.ended, plan.request)
+        plan = replace(plan, record=None)
     if plan.record is None:
         plan = _begin(want, plan, ground, owned, work, now, draft)
     last = plan.ended
-    if last is not None and last is not memory.last_build and last.state == SUCCEEDED:
+    if last is not None and last is not want.memory.last_build and last.state == SUCCEEDED:
         draft.wait(f"{last.image_id}, which build {last.id} made, to be read", SOON)
     _tell(plan, draft)
     _clear_jobs(want, plan, owned, work, draft)
     return plan
-
-
-def end_tests(want: Wanted, work: Work, draft: Draft) -> None:
-    """Terminate every test instance of this GoldenImage."""
-    for test in work.tests:
-        if test.owner == want.key and test.alive:
-            draft.do(EndTest(region=want.spec.region, instance=test.id))
 
 
 def plan_stop(
@@ -140,13 +149,13 @@ def plan_stop(
 
     An AMI that was finished meanwhile stays for later, unless `discard`.
     """
-    memory = want.memory
-    record = memory.build
+    plan = kept(want)
+    record = plan.record
     if record is None or record.state not in UNDER_WAY:
-        return BuildPlan(None, memory.last_build, memory.request)
-    over = _ended(record, CANCELLED, record.message or "cancelled: no build is wanted now", now)
-    plan = BuildPlan(record, memory.last_build, memory.request)
-    job = _job(record, work)
+        return replace(plan, record=None)
+    why = record.message or "cancelled: no build is wanted now"
+    over = _end(plan, record, CANCELLED, why, now)
+    job = job_of(work.jobs, record.id)
     if record.kind == "job":
         if job is not None:
             if not job.deleting:
@@ -156,15 +165,15 @@ def plan_stop(
         made = _made(record, seen, want)
         if made is not None and not discard:
             done = record.model_copy(update={"image_id": made.id})
-            return BuildPlan(None, _ended(done, SUCCEEDED, "", now), memory.request)
+            return _end(plan, done, SUCCEEDED, "", now)
         _leftovers(want, record, seen, draft)
-        return BuildPlan(None, over, memory.request)
+        return over
     if "builds" in work.unread:
         draft.wait("the build to be seen", POLL)
         return plan
     found = work.build(record.id, record.ref)
     if found is None:
-        return BuildPlan(None, over, memory.request)
+        return over
     if found.failed or found.done:
         for image, snapshots in found.leftovers:
             draft.do(_clear(want, image, snapshots))
@@ -172,13 +181,13 @@ def plan_stop(
             draft.do(_clear(want, found.image, ()))
         elif found.done and found.image:
             done = record.model_copy(update={"image_id": found.image, "ref": found.arn})
-            over = _ended(done, SUCCEEDED, "", now)
-        return BuildPlan(None, over, memory.request)
+            return _end(plan, done, SUCCEEDED, "", now)
+        return over
     if record.state != CANCELLING:
         draft.do(CancelBuild(region=want.spec.region, arn=found.arn))
     draft.wait(f"build {record.id} to be cancelled", POLL)
     stopping = record.model_copy(update={"state": CANCELLING, "ref": found.arn})
-    return BuildPlan(stopping, memory.last_build, memory.request)
+    return replace(plan, record=stopping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +207,7 @@ def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image])
     version = any(i.fingerprint == last.id for i in owned)
     if image is None and not version and last is not want.memory.last_build:
         return Built()  # it ended just now; the AMI is read with the next look
-    text = str(Origin(last.trigger, last.inputs, last.parent))
-    return Built(Source(image=image, build=last.id), text)
+    return Built(Source(image=image, build=last.id), str(_origin(last)))
 
 
 # A build that begins
@@ -210,19 +218,11 @@ def _begin(
     now: datetime, draft: Draft,
 ) -> BuildPlan:  # fmt: skip
     digest = inputs(want)
-    parent = ""
+    parent = ground.parent_id
     if isinstance(ground.parent, Problem):
         draft.note(ground.parent)
-    elif ground.parent.image is not None:
-        parent = ground.parent.image.id
     last = plan.ended
-    past = history(want, owned)
-    if last is not want.memory.last_build and last is not None:
-        # It ended just now, which status does not say yet.
-        past = History(
-            Origin(last.trigger, last.inputs, last.parent),
-            max(past.since, last.started_at or "", key=_moment), past.any, past.request,
-        )  # fmt: skip
+    past = history(want, owned, last)
     trigger = origin.due(want.spec.schedule, want.key, want.request, digest, parent, past, now)
     if not trigger and last is not None and last.state == CANCELLED:
         trigger = last.trigger  # what was cut short goes on
@@ -232,7 +232,9 @@ def _begin(
         return replace(plan, due=trigger)  # told already; it begins once that is mended
     if not _keys_usable(want, ground, draft):
         return replace(plan, due=trigger)
-    if not _fit(ground.parent.image, draft):
+    field = "spec.source.imageBuilder.recipe.parentImage"
+    image = ground.parent.image
+    if image is not None and not usable(image, "parent image", field, POLL, draft):
         return replace(plan, due=trigger)
     if not ground.may_build:
         draft.wait("a free place among the builds (GILDER_MAX_BUILDS)", POLL)
@@ -255,32 +257,11 @@ def _begin(
         started_at=rfc3339(now),
     )
     _start(want, record, ground, work, draft)
-    return BuildPlan(record, plan.ended, want.request)
+    return replace(plan, record=record, request=want.request)
 
 
 def _arns(keys: Mapping[str, Key | Problem]) -> dict[str, str]:
     return {written: k.arn for written, k in keys.items() if isinstance(k, Key)}
-
-
-def _fit(parent: Image | None, draft: Draft) -> bool:
-    """Whether a build can start from this AMI."""
-    if parent is None:
-        return True
-    if problem := rules.instance_store_image(parent):
-        draft.note(problem)
-        return False
-    if parent.pending:
-        draft.wait(f"parent image {parent.id} to become available", POLL)
-        return False
-    if not parent.available:
-        draft.stop(
-            "SourceNotAvailable",
-            f"spec.source.imageBuilder.recipe.parentImage: {parent.id} is {parent.state}. Enable "
-            "it or choose another AMI",
-            region=parent.region,
-        )
-        return False
-    return True
 
 
 def _keys_usable(want: Wanted, ground: Ground, draft: Draft) -> bool:
@@ -322,7 +303,7 @@ def _start(want: Wanted, record: Build, ground: Ground, work: Work, draft: Draft
                 order=order,
             )
         )
-    elif spec.source.job is not None and _job(record, work) is None:
+    elif spec.source.job is not None and job_of(work.jobs, record.id) is None:
         # A name of its own, since the version's is for the copy under the home key.
         ami_name = f"{ground.ami_name[: NAME_LIMIT - 9]}-{record.id[:8]}"
         context = jobs.JobContext(
@@ -375,18 +356,15 @@ def _follow(
         said = f"cancelled, since it took longer than {builder.timeout_minutes} minutes"
         record = record.model_copy(update={"state": CANCELLING, "message": said})
     draft.wait(f"build {record.id}, which is {found.state}", POLL)
-    return BuildPlan(record, plan.ended, plan.request)
+    return replace(plan, record=record)
 
 
 def _again(
     want: Wanted, record: Build, plan: BuildPlan, ground: Ground, work: Work, draft: Draft
 ) -> BuildPlan:
     """Asked for, but not seen: ask again, which is the same build, unless all is different now."""
-    parent = ""
-    if isinstance(ground.parent, Source) and ground.parent.image is not None:
-        parent = ground.parent.image.id
-    if (record.inputs, record.parent) != (inputs(want), parent):
-        return BuildPlan(None, plan.ended, plan.request)
+    if (record.inputs, record.parent) != (inputs(want), ground.parent_id):
+        return replace(plan, record=None)
     if isinstance(ground.key, Problem):
         return plan
     if not ground.may_build:
@@ -400,7 +378,7 @@ def _follow_job(
     want: Wanted, record: Build, plan: BuildPlan, ground: Ground, seen: Observed, work: Work,
     now: datetime, draft: Draft,
 ) -> BuildPlan:  # fmt: skip
-    job = _job(record, work)
+    job = job_of(work.jobs, record.id)
     made = _made(record, seen, want)
     if job is None and made is None and record.state == PENDING:
         return _again(want, record, plan, ground, work, draft)
@@ -424,7 +402,7 @@ def _follow_job(
             )
         if passed(record.finished_at, now) < GONE_GRACE:
             draft.wait(f"the AMI of Job {job.name} to become visible", POLL)
-            return BuildPlan(record, plan.ended, plan.request)
+            return replace(plan, record=record)
         said = (
             f"Job {job.name} succeeded, but no AMI in {want.spec.region} carries the tag "
             f"{TAG_BUILD}={record.id}. Tag it with var.build_id (GILDER_BUILD_ID)"
@@ -439,16 +417,12 @@ def _follow_job(
         )
         return _end(plan, told, FAILED, f"Job {job.name} failed: {job.message}{log}", now)
     draft.wait(f"Job {job.name}")  # its end is told by a watch
-    return BuildPlan(record, plan.ended, plan.request)
+    return replace(plan, record=record)
 
 
 def _end(plan: BuildPlan, record: Build, state: str, message: str, now: datetime) -> BuildPlan:
-    return BuildPlan(None, _ended(record, state, message, now), plan.request)
-
-
-def _ended(record: Build, state: str, message: str, now: datetime) -> Build:
     update = {"state": state, "message": message, "finished_at": rfc3339(now)}
-    return record.model_copy(update=update)
+    return BuildPlan(None, record.model_copy(update=update), plan.request)
 
 
 def _tell(plan: BuildPlan, draft: Draft) -> None:
@@ -491,10 +465,6 @@ def _clear(want: Wanted, image: str, snapshots: tuple[str, ...]) -> DeregisterIm
     return DeregisterImage(region=want.spec.region, image=image, snapshots=snapshots, leftover=True)
 
 
-def _job(record: Build, work: Work) -> SeenJob | None:
-    return next((j for j in work.jobs if j.build == record.id), None)
-
-
 def _delete(want: Wanted, job: SeenJob) -> DeleteJob:
     return DeleteJob(region=want.spec.region, namespace=want.namespace, name=job.name)
 
@@ -512,9 +482,8 @@ def _clear_jobs(
             draft.do(_delete(want, job))
 
 
-def _lost(want: Wanted, owned: Sequence[Image]) -> str:
+def _lost(want: Wanted, owned: Sequence[Image], last: Build | None) -> str:
     """The home AMI of the newest built version, if it was seen once and is gone."""
-    last = want.memory.last_build
     if last is None or last.state != SUCCEEDED:
         return ""
     version = want.memory.fingerprints.get(last.id, 0)

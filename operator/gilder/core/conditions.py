@@ -50,5 +50,10 @@ def merge(
     return tuple(merged)
 
 
+def verdicts_of(conditions: Iterable[Condition]) -> list[Verdict]:
+    """Conditions as they are, to be merged again."""
+    return [Verdict(ConditionType(c.type), c.status, c.reason, c.message) for c in conditions]
+
+
 def get(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:
     return next((c for c in conditions if c.type == type_.value), None)

@@ -92,9 +92,8 @@ def plan_gates(
         end_tests(want, work, draft, spare)
         if released:  # before there were gates; it stays so, whatever becomes of status
             _mark(image, "passed", draft)
-        return (
-            Verdict(PASSED, known.results, known.since, known.gates) if known else (Verdict(PASSED))
-        )
+        told = known or Judged(PASSED)
+        return Verdict(PASSED, told.results, told.since, told.gates)
     if tag == failed_by:
         end_tests(want, work, draft, spare)
         verdict = Verdict(FAILED, gates=asked)
@@ -120,7 +119,7 @@ def _judge(
     want: Wanted, gates: Gates, image: Image, version: int, known: Judged, work: Work,
     failed_by: str, now: datetime, draft: Draft,
 ) -> Verdict:  # fmt: skip
-    done = {r.name: r for r in known.results if r.state in (PASSED, FAILED)}
+    done = known.done
     results: list[GateResult] = []
     if gates.inspector is not None:
         results.append(
@@ -266,8 +265,7 @@ def _ssm(
     orders = _orders(gate, image.platform)
     results: dict[str, GateResult] = {}
     told = {r.name: r.message for r in known.results if r.state == "Running"}
-    done = {r.name: r for r in known.results if r.state in (PASSED, FAILED)}
-    since = known.since
+    done, since = known.done, known.since
     for order in orders:
         if order.name in done:
             results[order.name] = done[order.name]
@@ -286,11 +284,8 @@ def _ssm(
     if "tests" in work.unread:
         draft.wait("test instances to be seen", POLL)
         return all_left(PENDING, "test instances could not be read")
-    mine = [t for t in work.tests if t.owner == want.key]
-    for test in mine:
-        if test.alive and test.image != image.id:
-            draft.do(EndTest(region=image.region, instance=test.id))
-    here = [t for t in mine if t.image == image.id]
+    end_tests(want, work, draft, frozenset({image.id}))
+    here = [t for t in work.tests if t.owner == want.key and t.image == image.id]
     alive = sorted((t for t in here if t.alive), key=lambda t: (t.launched, t.id))
     for extra in alive[1:]:
         draft.do(EndTest(region=image.region, instance=extra.id))

@@ -11,7 +11,7 @@ from gilder.core.observed import Observed
 from gilder.core.recipes import device_keys, recipe_name
 from gilder.core.sharing import Place, Share
 from gilder.core.wanted import Wanted
-from gilder.core.work import SeenJob, WorkNeeds
+from gilder.core.work import SeenJob, WorkNeeds, job_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
     if last is not None and last.image_id and last.id not in want.memory.fingerprints:
         needs |= RegionNeeds(images=frozenset({last.image_id}))
     if record is not None and record.kind == "job":
-        job = next((j for j in jobs if j.build == record.id), None)
+        job = job_of(jobs, record.id)
         running = job is not None and job.state == "running" and not job.deleting
         if not running:
             needs |= RegionNeeds(builds=frozenset({record.id}))

@@ -76,7 +76,7 @@ def due(
             return f"parent/{parent}"
     if history.lost:
         return f"lost/{history.lost}"
-    if schedule is not None and history.any | (last is not None):
+    if schedule is not None and (history.any or last is not None):
         run = last_run(schedule, key, now)
         if run is not None and _before(history.since, run):
             return f"schedule/{run:%Y-%m-%dT%H:%M:%SZ}"
@@ -101,10 +101,9 @@ def newest(origins: Iterable[tuple[int, str]]) -> Origin | None:
     return None
 
 
-def _short(request: str | None) -> str:
-    text = request or ""
-    plain = text.isascii() and text.isprintable() and not set(text) & set(" =/")
-    return text if plain and len(text) <= 40 else digest(text, length=12)
+def _short(request: str) -> str:
+    plain = request.isascii() and request.isprintable() and not set(request) & set(" =/")
+    return request if plain and len(request) <= 40 else digest(request, length=12)
 
 
 def _before(since: str, run: datetime) -> bool:

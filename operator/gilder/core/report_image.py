@@ -8,7 +8,7 @@ from gilder.api.goldenimage import ImageVersion, LatestVersion, RegionalImage
 from gilder.api.names import TAG_ORIGIN, TAG_ROLE, TAG_SOURCE, TAG_VERSION
 from gilder.core import report
 from gilder.core.actions import CopyImage, CreateImage, DeregisterImage, TagResources
-from gilder.core.conditions import Verdict, get, merge
+from gilder.core.conditions import Verdict, get, merge, verdicts_of
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.plan import Plan
@@ -178,11 +178,7 @@ def _undecided(
     if get(old.conditions, ConditionType.SYNCED) is None or any(p.permanent for p in problems):
         verdicts.append(found)
         told.add(found.type)
-    kept = [
-        Verdict(ConditionType(c.type), c.status, c.reason, c.message)
-        for c in old.conditions
-        if c.type not in told
-    ]
+    kept = [v for v in verdicts_of(old.conditions) if v.type not in told]
     conditions = merge(old.conditions, [*verdicts, *kept], image.metadata.generation, now)
     status = old.model_copy(
         update={

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gilder.api import GoldenImage
+from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.api.conditions import ConditionType
 from gilder.api.goldenimage import GateResult, ImageVersion, LatestVersion
 from gilder.core.actions import CreateJob, RunCheck, StartBuild
 from gilder.core.building import FAILED, PENDING, RUNNING, SUCCEEDED, BuildPlan
-from gilder.core.conditions import Verdict
+from gilder.core.conditions import Verdict, merge, verdicts_of
 from gilder.core.gating import comment
 from gilder.core.results import Event, Result
 from gilder.core.versions import ImagePlan
@@ -25,9 +25,8 @@ def told_work(image: GoldenImage, plan: ImagePlan, results: Sequence[Result]) ->
         if mine and record is not None and record.id == result.action.build and result.done:  # type: ignore[union-attr]
             record = record.model_copy(update={"state": RUNNING, "ref": result.made})
     candidate = None
-    if (plan.candidate_home is not None and plan.candidate != plan.version) or (
-        plan.candidate_home is not None and not plan.verdict.open
-    ):
+    unreleased = plan.candidate != plan.version or not plan.verdict.open
+    if plan.candidate_home is not None and unreleased:
         candidate = LatestVersion(version=plan.candidate, image_id=plan.candidate_home.id)
     return {
         "build": record,
@@ -66,21 +65,19 @@ def told_gates(
         }
     if known is None or (known.gate == PENDING and version < plan.candidate):
         return {}  # a later version has taken its place
-    return _told(known)
+    return kept_gates(known)
 
 
-def _told(known: ImageVersion) -> dict[str, Any]:
+def kept_gates(known: ImageVersion | None) -> dict[str, Any]:
+    """The fields about gates as they were, where nothing is asked."""
+    if known is None:
+        return {}
     return {
         "gate": known.gate,
         "gates": known.gates,
         "gates_asked": known.gates_asked,
         "tested_since": known.tested_since,
     }
-
-
-def kept_gates(known: ImageVersion | None) -> dict[str, Any]:
-    """The fields about gates as they were, where nothing is asked."""
-    return {} if known is None else _told(known)
 
 
 def tell_build(plan: BuildPlan) -> Verdict:
@@ -154,8 +151,28 @@ def _said(results: Sequence[GateResult]) -> str:
 
 
 def _one(result: GateResult) -> str:
-    state = result.state.lower()
-    text = (
-        f"{result.name} {state}: {result.message}" if result.message else f"{result.name} {state}"
-    )
+    text = f"{result.name} {result.state.lower()}"
+    if result.message:
+        text += f": {result.message}"
     return f"{text} ({result.log})" if result.log and result.state == "Failed" else text
+
+
+def report_stop(image: GoldenImage, plan: ImagePlan, now: str) -> GoldenImageStatus:
+    """The status while the work on a version is ended; `now` is RFC 3339, UTC."""
+    old = image.status
+    verdicts = [v for v in verdicts_of(old.conditions) if v.type != ConditionType.BUILD_SUCCEEDED]
+    if image.spec.source.built:
+        verdicts.append(tell_build(plan.build))
+    versions = tuple(
+        # Asked anew later, on an instance of that time.
+        v.model_copy(update={"tested_since": None, "gates": ()}) if v.gate == PENDING else v
+        for v in old.versions
+    )
+    return old.model_copy(
+        update={
+            "versions": versions,
+            "build": plan.build.record,
+            "last_build": plan.build.ended,
+            "conditions": merge(old.conditions, verdicts, image.metadata.generation, now),
+        }
+    )

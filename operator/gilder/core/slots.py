@@ -16,6 +16,7 @@ from gilder.api.names import (
     TAG_SOURCE,
     TAG_VERSION,
 )
+from gilder.core import rules
 from gilder.core.actions import CopyImage, DeregisterImage, EnableImage
 from gilder.core.digest import digest
 from gilder.core.gating import birth_tag
@@ -41,6 +42,23 @@ def ami_name(want: Wanted, version: int, suffix: str = "") -> str:
     if len(name) + len(suffix) > NAME_LIMIT:
         name = f"{name[: NAME_LIMIT - 13 - len(suffix)]}-{digest(name, length=12)}"
     return name + suffix
+
+
+def usable(image: Image, word: str, field: str, seconds: float, draft: Draft) -> bool:
+    """Whether a version can be made from this AMI, which `field` names; says why not."""
+    if problem := rules.instance_store_image(image):
+        draft.note(problem)
+    elif image.pending:
+        draft.wait(f"{word} {image.id} to become available", seconds)
+    elif not image.available:
+        draft.stop(
+            "SourceNotAvailable",
+            f"{field}: {image.id} is {image.state}. Enable it or choose another AMI",
+            region=image.region,
+        )
+    else:
+        return True
+    return False
 
 
 def best(images: Iterable[Image]) -> Image | None:

@@ -18,13 +18,13 @@ from gilder.api.names import (
 )
 from gilder.core import building, origin, rules
 from gilder.core.actions import CreateImage, DeregisterImage, TagResources, UntagResources
-from gilder.core.building import NO_BUILD, BuildPlan, Ground
+from gilder.core.building import NO_BUILD, BuildPlan, Ground, kept
 from gilder.core.digest import digest
 from gilder.core.gating import NO_GATES, PENDING, Verdict, end_tests, plan_gates, shut
 from gilder.core.observed import Image, Instance, Key, Observed, Problem, RegionView
 from gilder.core.plan import Draft, Plan, freeze
 from gilder.core.schedule import next_run
-from gilder.core.slots import POLL, UNSEEN_GRACE, Slot, Turn, ami_name, best, keep, turn
+from gilder.core.slots import POLL, UNSEEN_GRACE, Slot, Turn, ami_name, best, keep, turn, usable
 from gilder.core.times import passed, rfc3339
 from gilder.core.wanted import Source, Wanted
 from gilder.core.work import NO_WORK, Work
@@ -165,7 +165,7 @@ def plan_work_end(
         return ImagePlan(freeze(draft), build=kept(want))
     for problem in work.problems:
         draft.note(problem)
-    building.end_tests(want, work, draft)
+    end_tests(want, work, draft)
     build = building.plan_stop(want, seen, work, now, draft, discard=discard)
     return ImagePlan(freeze(draft), build=build)
 
@@ -180,12 +180,6 @@ def _next_run(want: Wanted, now: datetime, draft: Draft) -> str | None:
     return rfc3339(run)
 
 
-def kept(want: Wanted) -> BuildPlan:
-    """The build as status has it, where nothing could be looked at."""
-    memory = want.memory
-    return BuildPlan(memory.build, memory.last_build, memory.request)
-
-
 def _next(want: Wanted, owned: Iterable[Image]) -> int:
     """The next version number."""
     return max([i.version for i in owned] + [want.memory.highest], default=0) + 1
@@ -197,7 +191,7 @@ def _triggered(
     """A capture of an instance is made anew when the schedule or a request asks for it."""
     if source.instance is None:
         return source, "", NO_BUILD
-    past = building.history(want, owned)
+    past = building.history(want, owned, want.memory.last_build)
     trigger = origin.due(want.spec.schedule, want.key, want.request, "", "", past, now)
     last = past.origin.trigger if past.origin is not None else ""
     asked = trigger if trigger not in ("", last) else last
@@ -420,18 +414,7 @@ def _home_from_image(
     aim: _Aim, image: Image, there: Sequence[Image], seen: Observed, now: datetime, draft: Draft
 ) -> None:
     slot = aim.home
-    if problem := rules.instance_store_image(image):
-        draft.note(problem)
-        return
-    if image.pending:
-        draft.wait(f"source {image.id} to become available", POLL)
-        return
-    if not image.available:
-        draft.stop(
-            "SourceNotAvailable",
-            f"spec.source.image: {image.id} is {image.state}. Enable it or choose another AMI",
-            region=image.region,
-        )
+    if not usable(image, "source", "spec.source.image", POLL, draft):
         return
     mine = image.owner == seen.account
     if mine and (slot.key is None or image.kms_keys == {slot.key.arn}):

@@ -47,6 +47,11 @@ class Judged:
     since: str = ""  # RFC 3339, UTC
     gates: str = ""  # digest of the gates that were asked
 
+    @property
+    def done(self) -> dict[str, GateResult]:
+        """Results that are final, by name."""
+        return {r.name: r for r in self.results if r.state in ("Passed", "Failed")}
+
 
 @dataclass(frozen=True, slots=True)
 class Known:

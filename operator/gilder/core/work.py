@@ -1,6 +1,6 @@
 """What is under way for a new version: builds, Jobs, test instances, checks, scans; as seen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,6 +54,11 @@ class SeenJob:
     message: str = ""
     log: str = ""  # the end of the failed pod's log
     deleting: bool = False
+
+
+def job_of(jobs: Iterable[SeenJob], build: str) -> SeenJob | None:
+    """The Job of a build, by its id."""
+    return next((j for j in jobs if j.build == build), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,17 @@ from gilder.api.conditions import Condition, ConditionType
 from gilder.api.names import ABANDON, FINALIZER
 from gilder.aws.events import EventQueue
 from gilder.config import Settings
-from gilder.core.conditions import Verdict, merge
+from gilder.core.conditions import Verdict, merge, verdicts_of
 from gilder.core.digest import digest
 from gilder.core.results import Event
+from gilder.core.times import rfc3339
 from gilder.handlers import metrics
 from gilder.handlers.drift import Drift, Surroundings
 from gilder.handlers.joblist import JobList
 from gilder.handlers.kube import PLURALS, GoneError, Kube
 from gilder.handlers.queue import WorkQueue
 from gilder.handlers.store import Body, Key, Store, key_of
-from gilder.reconcile.engine import Engine, stamp, utc_now
+from gilder.reconcile.engine import Engine, utc_now
 from gilder.reconcile.inventory import ImageScope
 from gilder.reconcile.outcome import Outcome
 
@@ -271,8 +272,8 @@ class Controller:
 
     async def _list_jobs(self) -> set[Key]:
         began = self._jobs.now()
-        bodies = await asyncio.to_thread(self._kube.list_jobs, self.settings.namespace_list)
-        return self._jobs.replace(bodies, began)
+        jobs = self._kube.list_jobs(self.settings.namespace_list)
+        return self._jobs.replace(await asyncio.to_thread(list, jobs), began)
 
     async def _work(self, queue: WorkQueue[Key]) -> None:
         loop = asyncio.get_running_loop()
@@ -426,7 +427,7 @@ class Controller:
         return {"kind": key.kind, **body}
 
     def _post(self, key: Key, body: Body, events: tuple[Event, ...]) -> None:
-        now = stamp(utc_now())
+        now = rfc3339(utc_now())
         for event in events:
             level = log.warning if event.type == "Warning" else log.info
             level(event.message, reason=event.reason)
@@ -447,11 +448,8 @@ class Controller:
 
     def _suspended(self, key: Key, body: Body, found: GoldenImage | ImageShare) -> None:
         why = "annotation goldenimage.dev/paused" if found.metadata.paused else "spec.suspend"
-        kept = [
-            Verdict(ConditionType(c.type), c.status, c.reason, c.message)
-            for c in found.status.conditions
-            if c.type in KEPT_WHILE_SUSPENDED
-        ]
+        known = verdicts_of(found.status.conditions)
+        kept = [v for v in known if v.type in KEPT_WHILE_SUSPENDED]
         message = f"nothing is observed or changed in AWS: {why} is set"
         verdicts = [Verdict(ConditionType.READY, "False", "Suspended", message), *kept]
         if self._conditions(key, body, verdicts):
@@ -462,7 +460,7 @@ class Controller:
         raw = dict(body.get("status") or {})
         old = [Condition.model_validate(c) for c in raw.get("conditions") or []]
         generation = int(body["metadata"].get("generation", 0))
-        now = merge(old, verdicts, generation, stamp(utc_now()))
+        now = merge(old, verdicts, generation, rfc3339(utc_now()))
         raw["conditions"] = [c.model_dump(mode="json", by_alias=True) for c in now]
         raw["observedGeneration"] = generation
         self._took(key, self._kube.patch_status(key, body, raw))

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -174,40 +174,35 @@ class Kube:
 
     # Jobs
 
-    def list_jobs(self, namespaces: tuple[str, ...]) -> Sequence[Body]:
-        """Jobs of ours, in these namespaces or in all of them."""
-        found: Sequence[Body] = ()
-        for path in [f"/namespaces/{n}" for n in namespaces] or [""]:
-            query = f"labelSelector={quote(LABEL_BUILD)}&limit={PAGE}"
+    def list_jobs(self, namespaces: tuple[str, ...]) -> Iterator[Body]:
+        """Jobs of ours, in these namespaces or in all of them; read page by page."""
+        for namespace in namespaces or ("",):
+            where = _jobs(namespace) if namespace else "/apis/batch/v1/jobs"
+            query = f"{where}?labelSelector={quote(LABEL_BUILD)}&limit={PAGE}"
             more = ""
             while True:
-                answer = self._request("GET", f"/apis/batch/v1{path}/jobs?{query}{more}")
-                found = (*found, *answer["items"])
+                answer = self._request("GET", query + more)
+                yield from answer["items"]
                 token = answer.get("metadata", {}).get("continue")
                 if not token:
                     break
                 more = f"&continue={quote(token)}"
-        return found
 
     def create(self, manifest: Mapping[str, Any]) -> str:
         """As gilder.reconcile.ports.Jobs."""
         meta = manifest["metadata"]
-        name = str(meta["name"])
-        try:
-            self._request("POST", _jobs(meta["namespace"]), manifest)
-        except ApiException as error:
-            if error.status != HTTPStatus.CONFLICT:
-                raise _refused(error) from None
-            with _cluster_errors():
-                known = self._request("GET", f"{_jobs(meta['namespace'])}/{name}")
-            if (known["metadata"].get("labels") or {}).get(LABEL_BUILD) != meta["labels"][
-                LABEL_BUILD
-            ]:
-                raise ClusterError(
-                    f"there is another Job of that name; delete Job {name}", permanent=True
-                ) from None
-        except HTTPError as error:
-            raise ClusterError(str(error), permanent=False) from None
+        name, path = str(meta["name"]), _jobs(meta["namespace"])
+        with _cluster_errors():
+            try:
+                self._request("POST", path, manifest)
+            except ApiException as error:
+                if error.status != HTTPStatus.CONFLICT:
+                    raise
+                known = self._request("GET", f"{path}/{name}")["metadata"].get("labels") or {}
+                if known.get(LABEL_BUILD) != meta["labels"][LABEL_BUILD]:
+                    raise ClusterError(
+                        f"there is another Job of that name; delete Job {name}", permanent=True
+                    ) from None
         return name
 
     def delete(self, namespace: str, name: str) -> None:

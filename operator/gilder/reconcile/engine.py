@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus
-from gilder.api.conditions import ConditionType
 from gilder.aws import errors, images
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
@@ -22,8 +21,7 @@ from gilder.core.actions import (
     RunCheck,
     StartBuild,
 )
-from gilder.core.building import NO_BUILD, UNDER_WAY
-from gilder.core.conditions import Verdict, merge
+from gilder.core.building import NO_BUILD, UNDER_WAY, kept
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
@@ -32,10 +30,11 @@ from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
 from gilder.core.report_share import claims, report_share
 from gilder.core.report_share import is_drift as share_drifted
-from gilder.core.report_work import tell_build
+from gilder.core.report_work import report_stop
 from gilder.core.results import Result
 from gilder.core.sharing import SharePlan, access_needs, plan_share
-from gilder.core.versions import ImagePlan, kept, plan_deletion, plan_image, plan_work_end
+from gilder.core.times import rfc3339
+from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, Work
 from gilder.reconcile.apply import Applier
@@ -46,7 +45,7 @@ from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
 from gilder.reconcile.source import resolve
 
 POLL = 15.0  # seconds between looks at what EC2 has under way
-SOON = 60.0  # pauses below it are polls, which follow the setting of the poll interval
+POLLED = 60.0  # pauses below it are polls, which follow the setting of the poll interval
 MAX_BUILDS = 10  # at once, unless told otherwise
 
 Clock = Callable[[], datetime]
@@ -56,11 +55,6 @@ SaveImage = Callable[[GoldenImageStatus], None]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def stamp(moment: datetime) -> str:
-    """RFC 3339 in seconds, UTC, as Kubernetes writes times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Engine:
@@ -106,7 +100,7 @@ class Engine:
         building = False
         try:
             outcome = self._reconcile(image, scope, since, save, may_build=may_build)
-            building = outcome.status.build is not None and _begun(outcome)
+            building = _begun(outcome)
             return outcome
         finally:
             if full and not building:
@@ -129,10 +123,10 @@ class Engine:
                 # Known before it is begun, so that a crash in between does not lose it.
                 save(image.status.model_copy(update={"build": plan.build.record}))
             results = self.applier.apply(plan.plan.actions)
-        status, events = report_image(image, want, plan, seen, results, stamp(self._clock()))
+        status, events = report_image(image, want, plan, seen, results, rfc3339(self._clock()))
         again = self._again(plan.plan.retry_after, results)
         if not full and again is not None:
-            again = max(again, SOON)  # nothing moves on by itself
+            again = max(again, POLLED)  # nothing moves on by itself
         if any(r.problem and r.problem.permanent and isinstance(r.action, STARTS) for r in results):
             again = -1.0  # refused by AWS or Kubernetes: later, and later each time
         return Outcome(
@@ -149,14 +143,20 @@ class Engine:
     ) -> tuple[Observed, ImagePlan]:
         """Observe and plan, without changing anything."""
         want = scope.want
-        seen, lack = self._observe(needs.of_image(want, scope.jobs), since)
-        lack = lack or _wrong_account(image, seen)
+        seen, lack = self._look(image, scope, since)
         if lack is not None:
             return seen, _stopped(lack, want)
         source = resolve(want, seen, self.views, since)
         work = self._see_work(want, seen, scope.jobs, since)
         now = self._clock()
         return seen, plan_image(want, source, seen, now, work, may_build=may_build)
+
+    def _look(
+        self, image: GoldenImage, scope: ImageScope, since: float
+    ) -> tuple[Observed, Problem | None]:
+        """The AMIs of a GoldenImage, or why nothing can be planned for it."""
+        seen, lack = self._observe(needs.of_image(scope.want, scope.jobs), since)
+        return seen, lack or _wrong_account(image, seen)
 
     def _see_work(
         self, want: Wanted, seen: Observed, jobs: tuple[SeenJob, ...], since: float
@@ -182,33 +182,13 @@ class Engine:
         want = scope.want
         if not has_work(image, scope):
             return None
-        _, plan = self._plan_end(image, scope, since, discard=False)
+        plan = self._plan_end(image, scope, since, discard=False)
         results = self.applier.apply(plan.plan.actions)
-        now = stamp(self._clock())
-        verdicts = [
-            Verdict(ConditionType(c.type), c.status, c.reason, c.message)
-            for c in image.status.conditions
-            if c.type != ConditionType.BUILD_SUCCEEDED
-        ]
-        if image.spec.source.built:
-            verdicts.append(tell_build(plan.build))
-        generation = image.metadata.generation
-        versions = tuple(
-            # Asked anew later, on an instance of that time.
-            v.model_copy(update={"tested_since": None, "gates": ()}) if v.gate == "Pending" else v
-            for v in image.status.versions
-        )
-        update = {
-            "versions": versions,
-            "build": plan.build.record,
-            "last_build": plan.build.ended,
-            "conditions": merge(image.status.conditions, verdicts, generation, now),
-        }
         if plan.build.record is None:
             self.places.leave(want.key)
         problems = (*plan.plan.problems, *(r.problem for r in results))
         return Outcome(
-            image.status.model_copy(update=update),
+            report_stop(image, plan, rfc3339(self._clock())),
             tuple(report.action_events(results, drift=False)),
             results,
             again=self._again(plan.plan.retry_after, results),
@@ -217,13 +197,12 @@ class Engine:
 
     def _plan_end(
         self, image: GoldenImage, scope: ImageScope, since: float, *, discard: bool
-    ) -> tuple[Observed, ImagePlan]:
-        seen, lack = self._observe(needs.of_image(scope.want, scope.jobs), since)
-        lack = lack or _wrong_account(image, seen)
+    ) -> ImagePlan:
+        seen, lack = self._look(image, scope, since)
         if lack is not None:
-            return seen, _stopped(lack, scope.want)
+            return _stopped(lack, scope.want)
         work = self._see_work(scope.want, seen, scope.jobs, since)
-        return seen, plan_work_end(scope.want, seen, work, self._clock(), discard=discard)
+        return plan_work_end(scope.want, seen, work, self._clock(), discard=discard)
 
     def end_strays(self, regions: Iterable[str], known: Callable[[str], bool]) -> None:
         """Terminate test instances whose GoldenImage does not exist any more."""
@@ -240,7 +219,7 @@ class Engine:
         if image.metadata.abandoned:
             return Outcome(image.status, release=True)
         if sharers:
-            now = stamp(self._clock())
+            now = rfc3339(self._clock())
             status, events = report_deletion(image, empty, sharers, (), now)
             return Outcome(status, tuple(events))
         passive = image.spec.management_policy == "Observe" or image.metadata.paused
@@ -248,8 +227,7 @@ class Engine:
             return left
         if image.spec.deletion_policy == "Retain" or passive or image.spec.suspend:
             return Outcome(image.status, release=True)
-        seen, lack = self._observe(needs.of_image(want), since)
-        lack = lack or _wrong_account(image, seen)
+        seen, lack = self._look(image, scope, since)
         plan = _stopped(lack).plan if lack else plan_deletion(want, seen, self._used(want, seen))
         results = self.applier.apply(plan.actions)
         if not plan.problems and all(r.done for r in results):
@@ -257,7 +235,7 @@ class Engine:
                 return Outcome(image.status, release=True)
             # Looked at once more before the finalizer goes, so that nothing is left behind.
             return Outcome(image.status, results=results, again=0.0)
-        status, events = report_deletion(image, plan, (), results, stamp(self._clock()))
+        status, events = report_deletion(image, plan, (), results, rfc3339(self._clock()))
         failed = _passing(*plan.problems, *(r.problem for r in results))
         return Outcome(status, tuple(events), results, again=self._poll, failed=failed)
 
@@ -271,23 +249,24 @@ class Engine:
         plan = freeze(Draft())
         if has_work(image, scope):
             discard = image.spec.deletion_policy == "Delete"
-            _, ending = self._plan_end(image, scope, since, discard=discard)
+            ending = self._plan_end(image, scope, since, discard=discard)
             plan = ending.plan
             results = self.applier.apply(plan.actions)
             build = {"build": ending.build.record, "last_build": ending.build.ended}
             status = status.model_copy(update=build)
-        if not plan.problems and not plan.waiting and not results and _has_recipes(image):
+        clear = not plan.problems and not plan.waiting and not results
+        if clear and _has_recipes(image):
             delete = DeleteRecipes(
                 region=image.spec.region, name=recipe_name(want.cluster, want.key)
             )
             gone = self.applier.apply([delete])
             results = tuple(r for r in gone if not r.done)
-        if not plan.problems and not plan.waiting and not results:
+        if clear and not results:
             self.places.leave(want.key)
             return None
         again = self._again(plan.retry_after, results)
         told = image.model_copy(update={"status": status})
-        status, events = report_deletion(told, plan, (), results, stamp(self._clock()))
+        status, events = report_deletion(told, plan, (), results, rfc3339(self._clock()))
         failed = _passing(*plan.problems, *(r.problem for r in results))
         return Outcome(
             status, tuple(events), results, again=self._poll if again is None else again,
@@ -337,7 +316,7 @@ class Engine:
             if before is not None:
                 save(before)
             results = self.applier.apply(plan.plan.actions)
-        status, events = report_share(share, mine, plan, seen, results, stamp(self._clock()))
+        status, events = report_share(share, mine, plan, seen, results, rfc3339(self._clock()))
         problems = [*plan.plan.problems, *(r.problem for r in results)]
         return Outcome(
             status,
@@ -408,7 +387,7 @@ class Engine:
             wish = POLL if wish is None else min(wish, POLL)
         if wish is None:
             return None
-        if wish >= SOON:
+        if wish >= POLLED:
             return wish
         return self._aligned(wish * self._poll / POLL)
 

@@ -1,10 +1,9 @@
 """What the sandbox shows of gates: a version that fails, and one that passes; told by AWS."""
 
+from collections.abc import Callable
 from typing import Any
 
-import requests
-
-from gilder.api.names import REBUILD
+from gilder.api.names import API_VERSION, REBUILD
 from gilder.sandbox.breakage import can_launch
 from gilder.sandbox.world import World
 
@@ -16,13 +15,9 @@ FOUND = "/root/.ssh/id_ed25519 is a private key\n1 finding"
 class Gates:
     """One GoldenImage of the samples that is built and checked."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self._world, self._aws, self._name = world, world.aws, name
-        self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {world.cluster.token}"
-        self._session.verify = False
-        root = f"{world.cluster.url}/apis/goldenimage.dev/v1alpha1/namespaces/images"
-        self._url = f"{root}/goldenimages/{name}"
+    def __init__(self, world: World, name: str, look: Callable[[], dict[str, Any]]) -> None:
+        """`look` reads the GoldenImage `name` from Kubernetes."""
+        self._world, self._aws, self._name, self._look = world, world.aws, name, look
         self._before = self._latest()
 
     def rebuild(self, request: str, *, leaving_a_key: bool = False) -> None:
@@ -31,9 +26,14 @@ class Gates:
             # CloudInitHealthy is sent first and passes; NoSecrets is the next.
             self._aws.commands.outcome("AWS-RunShellScript", stdout=FOUND, exit_code=1, count=1)
             self._aws.commands.outcome("AWS-RunShellScript", count=1)
-        change = {"metadata": {"annotations": {REBUILD: request}}}
-        headers = {"Content-Type": "application/merge-patch+json"}
-        self._session.patch(self._url, json=change, headers=headers, timeout=10).raise_for_status()
+        where = {"name": self._name, "namespace": "images"}
+        self._world.apply(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "GoldenImage",
+                "metadata": {**where, "annotations": {REBUILD: request}},
+            }
+        )
 
     def kept_aside(self) -> bool:
         """The candidate failed, nobody has it, and what was released still is."""
@@ -84,8 +84,7 @@ class Gates:
         return [i["ImageId"] for i in found]
 
     def _status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._session.get(self._url, timeout=10).json()
-        return dict(found.get("status", {}))
+        return dict(self._look().get("status", {}))
 
     def _latest(self) -> dict[str, Any]:
         return self._status().get("latest") or {}
