@@ -94,6 +94,23 @@ def test_a_job_that_was_not_recorded_is_found_by_its_ami() -> None:
     assert [a.image for a in plan.plan.actions if a.kind == "DeregisterImage"] == [older.id]  # type: ignore[union-attr]
 
 
+def test_the_end_of_a_build_is_recorded_before_its_ami_is_taken() -> None:
+    """Else a crash in between leaves a version that the build under way never finds."""
+    record = begun(ended("a", "2029-12-01T00:00:00Z")).model_copy(
+        update={"state": "Running", "ref": "base-1"}
+    )
+    there = world(view(HOME, [image(7, tags={TAG_BUILD: record.id})]))
+    want = replace(wanted(Memory(build=record, highest=2), source=BY_JOB), uid="uid-1")
+    job = SeenJob("base-1", record.id, "uid-1", "succeeded")
+    first = plan_image(want, Source(), there, NOW, Work(jobs=(job,)))
+    assert first.build.ended is not None
+    assert kinds(first.plan.actions) == []
+    assert first.plan.retry_after
+    later = replace(want, memory=Memory(last_build=first.build.ended, highest=2))
+    second = plan_image(later, Source(), there, NOW, Work(jobs=(job,)))
+    assert kinds(second.plan.actions) == ["TagResources"]
+
+
 # Gates
 
 

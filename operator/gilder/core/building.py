@@ -136,7 +136,7 @@ def plan_build(
         plan = _begin(want, plan, ground, owned, work, now, draft)
     last = plan.ended
     if last is not None and last is not want.memory.last_build and last.state == SUCCEEDED:
-        draft.wait(f"{last.image_id}, which build {last.id} made, to be read", SOON)
+        draft.wait(f"{last.image_id}, which build {last.id} made, to be taken", SOON)
     _tell(plan, draft)
     _clear_jobs(want, plan, owned, work, draft)
     return plan
@@ -205,8 +205,10 @@ def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image])
         return Built()
     image = seen.region(want.spec.region).images.get(last.image_id or "")
     version = any(i.fingerprint == last.id for i in owned)
-    if image is None and not version and last is not want.memory.last_build:
-        return Built()  # it ended just now; the AMI is read with the next look
+    if not version and last is not want.memory.last_build:
+        # It ended just now. Status records that before the AMI is taken: an AMI that is a version
+        # is never looked at again as what a build has made.
+        return Built()
     return Built(Source(image=image, build=last.id), str(_origin(last)))
 
 
