@@ -17,8 +17,9 @@ from gilder.api.names import (
 )
 from gilder.core.actions import AnyAction
 from gilder.core.digest import digest
+from gilder.core.grants import grant_name, principal_of
 from gilder.core.observed import Grant, Image, Key, Observed, Principals, Problem, RegionView
-from gilder.core.sharing import Gilded, Place, Share, grant_name, principal_of
+from gilder.core.shares import Gilded, Place, Share
 from gilder.core.wanted import Memory, Wanted
 
 OWNER = "111111111111"
@@ -168,6 +169,8 @@ def share(
     namespace: str = "team",
     recorded: Mapping[Place, Principals] | None = None,
     recorded_keys: Iterable[tuple[str, str]] = (),
+    recorded_policies: Iterable[tuple[str, str]] = (),
+    recorded_volumes: Iterable[Place] = (),
     leaving: bool = False,
     images: Iterable[Image] | None = None,
     operations: Iterable[str] | None = ("Decrypt",),
@@ -180,7 +183,14 @@ def share(
         spec["kms"] = {"operations": list(operations)}
     parsed = ImageShareSpec.model_validate({"imageRef": {"name": "base"}, **spec})
     return Share(
-        f"{namespace}/{name}", namespace, parsed, recorded or {}, frozenset(recorded_keys), leaving
+        f"{namespace}/{name}",
+        namespace,
+        parsed,
+        recorded or {},
+        frozenset(recorded_keys),
+        frozenset(recorded_policies),
+        frozenset(recorded_volumes),
+        leaving=leaving,
     )
 
 

@@ -27,7 +27,6 @@ from planworld import (
     grant,
     image,
     key,
-    key_arn,
     kinds,
     ours,
     reasons,
@@ -39,19 +38,11 @@ from planworld import (
 from gilder.api.imageshare import ImageShareStatus, SharedImage
 from gilder.core import rules
 from gilder.core.actions import AnyAction, CreateGrant, ModifyLaunchPermission, RevokeGrant
+from gilder.core.grants import grant_name, principal_of
 from gilder.core.observed import NOBODY, Grant, Image, Key, Observed, Principals, Problem
 from gilder.core.rules import policy_statement
-from gilder.core.sharing import (
-    Gilded,
-    Share,
-    SharePlan,
-    grant_name,
-    plan_share,
-    principal_of,
-    recorded,
-    regions_of,
-    selects,
-)
+from gilder.core.shares import Gilded, Share, recorded, selects
+from gilder.core.sharing import SharePlan, plan_share
 
 GOLD = ours(1)
 SECRET = ours(1, key=HOME_KEY)
@@ -101,6 +92,7 @@ class Case:
     recorded: Principals = NOBODY
     key: Key | None = None
     blocked: bool = False
+    golden: Gilded = field(default_factory=gilded)
     # wanted
     actions: Sequence[str] = ()
     problems: Sequence[str] = ()
@@ -162,10 +154,18 @@ CASES = [
         actions=[f"+{A}"],
     ),
     Case(
-        "a share of another namespace adds up by AMI id",
+        "a share of another namespace adds up by AMI id, if the GoldenImage lets it in",
         declared(A),
         now=accounts(A, B),
         others=[share("other", namespace="else", images=[GOLD], **declared(B))],
+        golden=gilded(allowed_namespaces=("el*",)),
+    ),
+    Case(
+        "a share of another namespace has no say by AMI id otherwise",
+        declared(A),
+        now=accounts(A, B),
+        others=[share("other", namespace="else", images=[GOLD], **declared(B))],
+        actions=[f"-{B}"],
     ),
     Case(
         "a share of another namespace does not select our GoldenImage",
@@ -486,7 +486,7 @@ def test_plan(case: Case) -> None:
             public_blocked=case.blocked,
         )
     )
-    result = plan(mine, seen, case.others)
+    result = plan(mine, seen, case.others, (case.golden,))
     assert short(result.plan.actions) == list(case.actions)
     assert reasons(result.plan.problems) == list(case.problems)
     assert len(result.plan.waiting) == case.waits, result.plan.waiting
@@ -839,21 +839,6 @@ def test_regions_stand_apart() -> None:
 )
 def test_selects(ref: dict[str, Any], golden: Gilded, want: bool) -> None:
     assert selects(share(imageRef=ref), golden) is want
-
-
-def test_regions_of() -> None:
-    mine = share(
-        images=[image(1, "us-east-1")],
-        recorded={("us-east-2", ami(2)): accounts(A)},
-        recorded_keys=[("us-west-1", key_arn("us-west-1"))],
-    )
-    assert regions_of(mine, []) == {"us-east-1", "us-east-2", "us-west-1"}
-    by_name = share()
-    goldens = [
-        (gilded(), frozenset({HOME, DR})),
-        (gilded(name="other"), frozenset({"us-west-2"})),
-    ]
-    assert regions_of(by_name, goldens) == {HOME, DR}
 
 
 def test_recorded_is_what_status_claims() -> None:

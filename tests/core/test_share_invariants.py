@@ -31,19 +31,12 @@ from planworld import (
 )
 
 from gilder.core.actions import AnyAction, CreateGrant, ModifyLaunchPermission, RevokeGrant
+from gilder.core.grants import grant_prefix, principal_of
 from gilder.core.observed import NOBODY, Grant, Image, Observed, Principals
 from gilder.core.predict import predict
 from gilder.core.rules import policy_statement
-from gilder.core.sharing import (
-    Gilded,
-    Place,
-    Share,
-    SharePlan,
-    grant_prefix,
-    plan_share,
-    principal_of,
-    resolve,
-)
+from gilder.core.shares import Gilded, Place, Share, resolve
+from gilder.core.sharing import SharePlan, plan_share
 
 EVERYONE = (A, B, C, D)
 IMAGES = {

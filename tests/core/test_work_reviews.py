@@ -15,7 +15,7 @@ from gilder.core import recipes
 from gilder.core.actions import LaunchTest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.report_image import report_image
-from gilder.core.sharing import resolve
+from gilder.core.shares import resolve
 from gilder.core.versions import ImagePlan, plan_image
 from gilder.core.wanted import Judged, Known, Memory, Source, Wanted
 from gilder.core.wanted import wanted as wanted_of

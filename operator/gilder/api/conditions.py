@@ -21,6 +21,9 @@ class ConditionType(StrEnum):
     REPLICAS_READY = "ReplicasReady"
     IMAGES_RESOLVED = "ImagesResolved"
     KEY_ACCESS_READY = "KeyAccessReady"
+    LISTS_READ = "ListsRead"
+    ACCESS_EXPIRING = "AccessExpiring"
+    VERIFIED_FROM_CONSUMER = "VerifiedFromConsumer"
 
 
 class Condition(ApiModel):

@@ -159,8 +159,9 @@ class GoldenImageSpec(ApiModel):
     account: Annotated[
         AccountId | None,
         Field(
-            description="AWS account the image must live in. The operator refuses to act when its "
-            "credentials belong to another one."
+            description="AWS account the image lives in; absent: that of the operator's own "
+            "credentials. Another one must be in the operator's access file, with the role to act "
+            "there, and open to this namespace."
         ),
     ] = None
     source: Source
@@ -206,6 +207,15 @@ class GoldenImageSpec(ApiModel):
             "with their snapshots, unless in use."
         ),
     ] = "Retain"
+    allowed_namespaces: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9*?-]+$")], ...],
+        Field(
+            max_length=100,
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+            description="Namespaces whose ImageShares may share this image, besides its own; "
+            "patterns with * and ? are understood.",
+        ),
+    ] = ()
     suspend: Annotated[bool, Field(description="Change nothing in AWS, and observe nothing.")] = (
         False
     )

@@ -1,8 +1,9 @@
 """ImageShare: who may launch which AMIs, and the KMS access that takes."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from gilder.api.base import (
@@ -12,6 +13,8 @@ from gilder.api.base import (
     OrganizationalUnitArn,
     OrganizationArn,
     RegionName,
+    check_tag_keys,
+    configured,
     rules,
 )
 from gilder.api.conditions import Condition
@@ -110,29 +113,50 @@ class PlainImage(ApiModel):
 class ImageRef(ApiModel):
     """Which images: exactly one of name, selector and images."""
 
-    name: Annotated[
+    name: Annotated[str | None, Field(max_length=253, description="Name of a GoldenImage.")] = None
+    selector: Annotated[LabelSelector | None, Field(description="Labels of GoldenImages.")] = None
+    namespace: Annotated[
         str | None,
-        Field(max_length=253, description="Name of a GoldenImage of this namespace."),
-    ] = None
-    selector: Annotated[
-        LabelSelector | None, Field(description="Labels of GoldenImages of this namespace.")
+        Field(
+            max_length=63,
+            description="Namespace of the GoldenImages, with name and selector; absent: that of "
+            "the ImageShare. Another one must be let in by spec.allowedNamespaces of each image.",
+        ),
     ] = None
     images: Annotated[
         tuple[PlainImage, ...], Field(max_length=100, description="AMIs by id and Region.")
     ] = ()
+    account: Annotated[
+        AccountId | None,
+        Field(description="AWS account of `images`; absent: the operator's own."),
+    ] = None
 
     model_config = _config(
         (
             "[has(self.name), has(self.selector), has(self.images) && size(self.images) > 0]"
             ".filter(x, x).size() == 1",
             "give exactly one of name, selector and images",
-        )
+        ),
+        (
+            "!has(self.images) || size(self.images) == 0 || !has(self.namespace)",
+            "namespace goes with name and selector, only",
+        ),
+        (
+            "!has(self.account) || (has(self.images) && size(self.images) > 0)",
+            "account goes with images, only: a GoldenImage has its own spec.account",
+        ),
     )
 
     @model_validator(mode="after")
     def _one(self) -> "ImageRef":
         if sum((self.name is not None, self.selector is not None, bool(self.images))) != 1:
             raise ValueError("give exactly one of name, selector and images")
+        if self.images and self.namespace is not None:
+            raise ValueError("namespace goes with name and selector, only")
+        if self.account is not None and not self.images:
+            raise ValueError(
+                "account goes with images, only: a GoldenImage has its own spec.account"
+            )
         return self
 
 
@@ -156,20 +180,221 @@ class Versions(ApiModel):
         return self
 
 
+# {account} stands for the id of each account of the share.
+GranteePrincipal = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:iam::([0-9]{12}|\{account\}):(root|(role|user)/[a-zA-Z0-9+=,.@/_-]+)$",
+        max_length=600,
+    ),
+]
+
+
 class Kms(ApiModel):
     """KMS access that goes with the launch permission of an encrypted AMI."""
 
     mode: Annotated[
-        Literal["Grant", "None"],
+        Literal["Grant", "KeyPolicy", "None"],
         Field(
-            description="Grant: one grant per key and account. None: somebody else gives key "
-            "access; the launch permission is given regardless."
+            description="Grant: one grant per key and account; organizations and OUs must be let "
+            "in by the key policy already. KeyPolicy: grants for accounts, and one statement of "
+            "ours in the key policy for organizations and OUs, which no grant can name. None: "
+            "somebody else gives key access; the launch permission is given regardless."
         ),
     ] = "Grant"
     operations: Annotated[
         tuple[GrantOperation, ...],
         Field(min_length=1, max_length=16, json_schema_extra=SET),
     ] = DEFAULT_OPERATIONS
+    grantee_principals: Annotated[
+        tuple[GranteePrincipal, ...],
+        Field(
+            max_length=20,
+            json_schema_extra=SET,
+            description="Principals that get a grant of their own besides the account, for each "
+            "account that {account} in the ARN stands for: such as "
+            "arn:aws:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/"
+            "AWSServiceRoleForAutoScaling.",
+        ),
+    ] = ()
+
+    @property
+    def grants(self) -> bool:
+        """Whether accounts get grants of ours."""
+        return self.mode != "None"
+
+    @property
+    def edits_policy(self) -> bool:
+        return self.mode == "KeyPolicy"
+
+    def grantees(self, account: str) -> tuple[str, ...]:
+        """Who gets a grant for an account: the account itself, and the principals of it."""
+        more = (p.replace("{account}", account) for p in self.grantee_principals)
+        return (account, *(p for p in more if p.split(":")[4] == account))
+
+
+class ConfigMapList(ApiModel):
+    """Account ids in a ConfigMap of the ImageShare's namespace."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            description='Name of a ConfigMap with the label goldenimage.dev/accounts: "true".',
+        ),
+    ]
+    key: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            description="Key whose value lists account ids, apart by commas, spaces or lines; "
+            "what follows a # is left out.",
+        ),
+    ] = "accounts"
+
+
+class ParameterList(ApiModel):
+    """Account ids in an SSM parameter of the operator's own account."""
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^/?[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*$",
+            max_length=1011,
+            description="Name of a String or StringList parameter: ids apart by commas, spaces or "
+            "lines.",
+        ),
+    ]
+    region: RegionName
+
+
+ONE_LIST = "give exactly one of configMap, ssmParameter, organization and organizationalUnit"
+
+
+class AccountList(ApiModel):
+    """A list of accounts that is followed as it changes: exactly one of the four."""
+
+    config_map: ConfigMapList | None = None
+    ssm_parameter: ParameterList | None = None
+    organization: Annotated[
+        OrganizationArn | None,
+        Field(description="All active accounts of the organization, one by one."),
+    ] = None
+    organizational_unit: Annotated[
+        OrganizationalUnitArn | None,
+        Field(description="All active accounts at and below the OU, one by one."),
+    ] = None
+    allow_empty: Annotated[
+        bool,
+        Field(
+            description="Whether an empty list counts. Otherwise it is a problem, and the "
+            "accounts last listed stay."
+        ),
+    ] = False
+
+    model_config = configured(
+        (
+            "[has(self.configMap), has(self.ssmParameter), has(self.organization), "
+            "has(self.organizationalUnit)].filter(x, x).size() == 1",
+            ONE_LIST,
+        )
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "AccountList":
+        given = (self.config_map, self.ssm_parameter, self.organization, self.organizational_unit)
+        if sum(x is not None for x in given) != 1:
+            raise ValueError(ONE_LIST)
+        return self
+
+    @property
+    def source(self) -> str:
+        """What is listed where, in words; also its name in status.lists."""
+        if self.config_map is not None:
+            return f"configMap {self.config_map.name}/{self.config_map.key}"
+        if self.ssm_parameter is not None:
+            return f"ssmParameter {self.ssm_parameter.name} in {self.ssm_parameter.region}"
+        return f"organizations {self.organization or self.organizational_unit}"
+
+
+Moment = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        max_length=40,
+    ),
+]
+
+ONE_PRINCIPAL = "give exactly one of account, organization and organizationalUnit"
+
+
+class Temporary(ApiModel):
+    """A principal that may launch until a time."""
+
+    account: AccountId | None = None
+    organization: OrganizationArn | None = None
+    organizational_unit: OrganizationalUnitArn | None = None
+    until: Annotated[
+        Moment,
+        Field(
+            description="RFC 3339 time with its offset, such as 2026-12-31T18:00:00Z. Access ends "
+            "then, unless it is declared elsewhere too."
+        ),
+    ]
+
+    model_config = configured(
+        (
+            "[has(self.account), has(self.organization), has(self.organizationalUnit)]"
+            ".filter(x, x).size() == 1",
+            ONE_PRINCIPAL,
+        )
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "Temporary":
+        if len([x for x in (self.account, self.organization, self.organizational_unit) if x]) != 1:
+            raise ValueError(ONE_PRINCIPAL)
+        try:
+            datetime.fromisoformat(self.until)
+        except ValueError as error:
+            raise ValueError(f"until: {self.until} is no such time: {error}") from None
+        return self
+
+    @property
+    def ends(self) -> datetime:
+        return datetime.fromisoformat(self.until)
+
+    @property
+    def name(self) -> str:
+        return self.account or (self.organization or self.organizational_unit or "").split("/")[-1]
+
+
+class ConsumerTags(ApiModel):
+    """Tags on the AMI as consumer accounts see it: tags do not travel with a share."""
+
+    copy_keys: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=128)], ...],
+        Field(
+            max_length=50,
+            json_schema_extra=SET,
+            description="Keys of the AMI's own tags to copy; `*` stands for all of them. Keys of "
+            "aws: and goldenimage.dev/ are left out.",
+        ),
+    ] = ()
+    tags: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=128)],
+            Annotated[str, Field(max_length=256)],
+        ],
+        Field(max_length=40, description="Tags to set besides; they win."),
+    ] = {}
+
+    @model_validator(mode="after")
+    def _free(self) -> "ConsumerTags":
+        check_tag_keys(self.tags)
+        return self
 
 
 class ImageShareSpec(ApiModel):
@@ -199,7 +424,44 @@ class ImageShareSpec(ApiModel):
     confirm_public: Annotated[
         bool, Field(description="The second declaration that `public: true` needs.")
     ] = False
+    accounts_from: Annotated[
+        tuple[AccountList, ...],
+        Field(max_length=20, description="Lists of accounts that are followed as they change."),
+    ] = ()
+    ignore_accounts: Annotated[
+        tuple[AccountId, ...],
+        Field(
+            max_length=1000,
+            json_schema_extra=SET,
+            description="Accounts that get nothing, whatever list they are in.",
+        ),
+    ] = ()
+    temporary: Annotated[
+        tuple[Temporary, ...],
+        Field(max_length=200, description="Principals whose access ends by itself."),
+    ] = ()
     kms: Kms = Kms()
+    snapshots: Annotated[
+        bool,
+        Field(
+            description="Let the accounts create volumes of the AMIs' snapshots too. Snapshots "
+            "cannot be shared with organizations and OUs."
+        ),
+    ] = False
+    consumer_tags: Annotated[
+        ConsumerTags | None,
+        Field(
+            description="Tags to keep on the AMIs in the accounts that they are shared with. "
+            "Takes a role there, from the operator's access file."
+        ),
+    ] = None
+    verify_from_consumer: Annotated[
+        bool,
+        Field(
+            description="See from the accounts' own side whether they can launch: AMI visible, "
+            "dry run of a launch, key usable. Takes a role there, from the operator's access file."
+        ),
+    ] = False
     mode: Annotated[
         Literal["Authoritative", "Additive"],
         Field(
@@ -226,11 +488,17 @@ class ImageShareSpec(ApiModel):
     def _whole(self) -> "ImageShareSpec":
         if self.public and not self.confirm_public:
             raise ValueError("public: needs confirmPublic: true beside it")
-        for name in ("regions", "accounts", "organizations", "organizational_units"):
+        once = ("regions", "accounts", "organizations", "organizational_units", "ignore_accounts")
+        for name in once:
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{to_camel(name)}: an entry may be listed once")
         return self
+
+    @property
+    def changes_by_itself(self) -> bool:
+        """Whether who is declared depends on more than this spec: on lists, or on time."""
+        return bool(self.accounts_from or self.temporary)
 
 
 class SharedImage(ApiModel):
@@ -246,8 +514,14 @@ class SharedImage(ApiModel):
     organizations: tuple[str, ...] = ()
     organizational_units: tuple[str, ...] = ()
     public: bool = False
+    snapshots: Annotated[
+        bool, Field(description="Its snapshots too are shared, with the same accounts.")
+    ] = False
     missing: Annotated[tuple[str, ...], Field(description="Declared and not in place.")] = ()
     kms_key_id: str | None = None
+    account: Annotated[
+        str | None, Field(description="Owner; absent: the operator's own account.")
+    ] = None
 
 
 class SharedGrant(ApiModel):
@@ -257,6 +531,34 @@ class SharedGrant(ApiModel):
     key_id: str
     principal: str
     grant_id: str
+    account: str | None = None
+
+
+class SharedKeyPolicy(ApiModel):
+    """A key policy that holds a statement of ours which this share needs."""
+
+    region: str
+    key_id: str
+    account: str | None = None
+
+
+class ListedAccounts(ApiModel):
+    """What a list of accounts said when it could be read last."""
+
+    source: str
+    accounts: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class Consumer(ApiModel):
+    """What was seen from the side of one account that the AMIs are shared with."""
+
+    account: str
+    checked: str | None = None
+    launchable: Annotated[str, Field(description="AMIs that it can launch, of all: 3/3.")] = ""
+    message: str | None = None
+    tags: Annotated[tuple[str, ...], Field(description="Keys of tags that were set there.")] = ()
+    digest: str = ""
 
 
 class ImageShareStatus(ApiModel):
@@ -279,8 +581,16 @@ class ImageShareStatus(ApiModel):
     account: str | None = None
     images: tuple[SharedImage, ...] = ()
     grants: tuple[SharedGrant, ...] = ()
+    key_policies: tuple[SharedKeyPolicy, ...] = ()
+    lists: tuple[ListedAccounts, ...] = ()
+    consumers: Annotated[
+        tuple[Consumer, ...], Field(description="As seen from the consumers' side.")
+    ] = ()
     shared: str | None = None
     principals: int = 0
+    next_expiry: Annotated[
+        str | None, Field(description="When the next temporary principal loses access.")
+    ] = None
     removed: Annotated[
         tuple[str, ...], Field(description="Principals removed as drift by the last correction.")
     ] = ()

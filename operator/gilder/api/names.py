@@ -16,6 +16,7 @@ REJECT = f"{GROUP}/reject"  # likewise
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 
 LABEL_IMAGE = f"{GROUP}/image"  # on Jobs: name of the GoldenImage
+LABEL_ACCOUNTS = f"{GROUP}/accounts"  # "true" on ConfigMaps that list account ids
 LABEL_BUILD = f"{GROUP}/build"  # on Jobs: build id
 
 TAG_PREFIX = f"{GROUP}/"

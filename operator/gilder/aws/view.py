@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gilder.api.names import TAG_BUILD
 from gilder.api.selection import NewestImage
-from gilder.aws import errors, images, keys, resources
+from gilder.aws import errors, images, keys, resources, snapshots
 from gilder.aws.images import Raw
 from gilder.aws.sessions import Sessions
 from gilder.core.actions import (
@@ -23,7 +23,10 @@ from gilder.core.actions import (
     CreateGrant,
     CreateImage,
     ModifyLaunchPermission,
+    ModifySnapshotPermission,
+    PutKeyPolicy,
     RevokeGrant,
+    TagForConsumer,
 )
 from gilder.core.needs import AccessNeeds, RegionNeeds
 from gilder.core.observed import (
@@ -93,7 +96,10 @@ class Remembered(Generic[K, V]):
             del self._expired[key]
 
 
-def _changed(was: Principals | Problem, action: ModifyLaunchPermission) -> Principals | Problem:
+Permission = ModifyLaunchPermission | ModifySnapshotPermission
+
+
+def _changed(was: Principals | Problem, action: Permission) -> Principals | Problem:
     if isinstance(was, Problem):
         return was
     return (was | action.add) - action.remove
@@ -125,6 +131,7 @@ class _Region:
         self.read_at = NEVER
         self.expired_at = NEVER  # what began to be read before this is not remembered
         self.permissions: Remembered[str, Principals | Problem] = Remembered()
+        self.volumes: Remembered[str, Principals | Problem] = Remembered()  # by snapshot
         self.grants: Remembered[str, tuple[Grant, ...] | Problem] = Remembered()
         self.keys: Remembered[str, Key | Problem] = Remembered()
         self.policies: Remembered[str, Key | Problem] = Remembered()
@@ -175,9 +182,19 @@ class Views:
                 found = known.newest.put(key, read, began)
         return found or None
 
+    def parameters(
+        self, region: str, names: frozenset[str], since: float
+    ) -> dict[str, str | Problem]:
+        """SSM parameters by name, not older than `since`; "" for those that do not exist."""
+        known = self._region(region)
+        with known.lock:
+            return self._parameters(known, names, since)
+
     def access(self, seen: Observed, needs: AccessNeeds, since: float) -> Observed:
         """`seen` with launch permissions, grants, keys and policies as `needs` asks."""
-        regions = {r: [i for r2, i in needs.places if r2 == r] for r, _ in needs.places}
+        regions: dict[str, list[str]] = {}
+        for name, image_id in needs.places:
+            regions.setdefault(name, []).append(image_id)
         for name in (*(r for r, _ in needs.keys), *needs.public):
             regions.setdefault(name, [])
         done: dict[str, RegionView] = dict(seen.regions)
@@ -188,15 +205,17 @@ class Views:
             if view.problem:
                 continue
             arns = {k for r, k in needs.keys if r == name}
-            mine = []
+            mine, parts = [], []
             for image_id in ids:
                 image = view.images.get(image_id)
                 if image is not None and image.owner == seen.account:
                     arns |= image.kms_keys
                     if image.available and AFTER_APPLY not in image_id:
                         mine.append(image_id)
+                        if (name, image_id) in needs.volumes:
+                            parts += image.snapshots
             pending[name] = self._start_access(
-                self._region(name), sorted(mine), sorted(arns), needs, since
+                self._region(name), sorted(mine), sorted(set(parts)), sorted(arns), needs, since
             )
         for name, finish in pending.items():
             done[name] = finish(seen.region(name))
@@ -218,6 +237,14 @@ class Views:
                 region.permissions.amend(action.image, lambda was: _changed(was, action))
             case ModifyLaunchPermission():
                 region.permissions.forget(action.image)
+            case ModifySnapshotPermission() if done:
+                region.volumes.amend(action.snapshot, lambda was: _changed(was, action))
+            case ModifySnapshotPermission():
+                region.volumes.forget(action.snapshot)
+            case PutKeyPolicy():
+                region.policies.forget(action.key)
+            case TagForConsumer():
+                pass  # on another account's view
             case _:
                 region.read_at = NEVER
                 if image := getattr(action, "image", None):
@@ -229,13 +256,19 @@ class Views:
         *,
         images: Iterable[str] = (),
         keys: Iterable[str] = (),
+        volumes: Iterable[str] = (),
         whole: bool = False,
     ) -> None:
-        """Somebody else changed this: launch permissions of AMIs, all about keys (by ARN), and
-        with `whole` the AMIs and snapshots of the Region. The next to ask reads it anew."""
+        """Somebody else changed this: launch permissions of AMIs, all about keys (by ARN), who may
+        create volumes of snapshots, and with `whole` the AMIs and snapshots of the Region.
+
+        The next to ask reads it anew.
+        """
         known, now = self._region(region), self.now()
         for image in images:
             known.permissions.expire(image, now)
+        for snapshot in volumes:
+            known.volumes.expire(snapshot, now)
         for key in keys:
             known.grants.expire(key, now)
             known.policies.expire(key, now)
@@ -245,6 +278,12 @@ class Views:
         if whole:
             known.expired_at = now
             known.read_at = NEVER
+
+    def forget_parameters(self, region: str, names: Iterable[str]) -> None:
+        """Somebody changed these SSM parameters."""
+        known, now = self._region(region), self.now()
+        for name in names:
+            known.parameters.expire(name, now)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -398,6 +437,7 @@ class Views:
         self,
         region: _Region,
         ids: list[str],
+        parts: list[str],
         arns: list[str],
         needs: AccessNeeds,
         since: float,
@@ -405,6 +445,7 @@ class Views:
         """Begin the reads of one Region; the returned function waits and puts them together."""
         submit = self._pool.submit
         permissions = {i: submit(self._permission, region, i, since) for i in ids}
+        volumes = {s: submit(self._volume, region, s, since) for s in parts}
         key_jobs = {a: submit(self._key_access, region, a, needs.policies, since) for a in arns}
         blocked = submit(self._public, region) if region.name in needs.public else None
 
@@ -413,13 +454,18 @@ class Views:
             found = {a: f.result() for a, f in key_jobs.items()}
             grants = {a: g for a, (_, g) in found.items() if isinstance(g, tuple)}
             all_keys = {**view.keys, **{a: k for a, (k, _) in found.items()}}
-            unread = {i: p for i, p in who.items() if isinstance(p, Problem)}
+            may = {s: f.result() for s, f in volumes.items()}
+            unread = {i: p for i, p in {**who, **may}.items() if isinstance(p, Problem)}
             state = blocked.result() if blocked else False
             return replace(
                 view,
                 permissions={
                     **view.permissions,
                     **{i: p for i, p in who.items() if isinstance(p, Principals)},
+                },
+                volumes={
+                    **view.volumes,
+                    **{s: p for s, p in may.items() if isinstance(p, Principals)},
                 },
                 grants={**view.grants, **grants},
                 keys=all_keys,
@@ -443,6 +489,17 @@ class Views:
             region.read_at = NEVER  # gone since the AMIs were read
             return None
         return region.permissions.put(image, who, began)
+
+    def _volume(self, region: _Region, snapshot: str, since: float) -> Principals | Problem:
+        known = region.volumes.get(snapshot, since)
+        if known is not None:
+            return known
+        began = self.now()
+        try:
+            who = snapshots.permissions(self.sessions.ec2(region.name), snapshot)
+        except errors.AWS_ERRORS as error:
+            return errors.problem(error, f"reading permissions of {snapshot}", region.name)
+        return region.volumes.put(snapshot, who, began)
 
     def _key_access(
         self, region: _Region, arn: str, policies: bool, since: float

@@ -132,6 +132,7 @@ class CreateGrant(Action):
     principal: str
     operations: tuple[str, ...]
     name: str
+    extra: bool = False  # for a principal besides the account: no launch permission waits for it
 
     def describe(self) -> str:
         return f"grant {self.principal} use of {self.key}"
@@ -154,6 +155,77 @@ class RevokeGrant(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PutKeyPolicy(Action):
+    """PutKeyPolicy that changes one statement of ours; every other one stays as it is then.
+
+    `add` and `remove` are `o-...` and `o-.../ou-...`. What is removed goes only after the launch
+    permissions of `images`. `before` is the statement as it was seen: another one found in its
+    place when it comes to it means that the plan is stale.
+    """
+
+    kind: ClassVar[str] = "PutKeyPolicy"
+    key: str
+    sid: str
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    statement: Mapping[str, Any] | None  # None: it goes
+    before: Mapping[str, Any] | None
+    images: tuple[str, ...] = ()  # AMIs with this key whose permission goes first
+
+    def describe(self) -> str:
+        parts = []
+        if self.add:
+            parts.append(f"let {_last(self.add)} use {self.key} by statement {self.sid}")
+        if self.remove:
+            parts.append(f"stop {_last(self.remove)} from using {self.key}")
+        if not parts:
+            parts.append(f"restore statement {self.sid} in the key policy of {self.key}")
+        return " and ".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"action": self.kind, "region": self.region, "key": self.key}
+        out |= {"sid": self.sid, "add": list(self.add), "remove": list(self.remove)}
+        return {**out, "statement": dict(self.statement) if self.statement else None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModifySnapshotPermission(Action):
+    """ModifySnapshotAttribute of createVolumePermission: accounts (and everybody, to remove)."""
+
+    kind: ClassVar[str] = "ModifySnapshotPermission"
+    snapshot: str
+    image: str
+    add: Principals = NOBODY
+    remove: Principals = NOBODY
+    strangers: Principals = NOBODY
+    needs: frozenset[tuple[str, str]] = frozenset()  # as in ModifyLaunchPermission
+
+    def describe(self) -> str:
+        parts = []
+        if self.add:
+            parts.append(f"let {', '.join(self.add.names())} create volumes of")
+        if self.remove:
+            parts.append(f"stop {', '.join(self.remove.names())} from creating volumes of")
+        return f"{' and '.join(parts)} {self.snapshot} of {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagForConsumer(Action):
+    """CreateTags and DeleteTags on an AMI as another account sees it, with a role there."""
+
+    kind: ClassVar[str] = "TagForConsumer"
+    account: str
+    image: str
+    tags: Mapping[str, str]
+    gone: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        said = [_keys(self.tags)] if self.tags else []
+        said += [f"without {', '.join(self.gone)}"] if self.gone else []
+        return f"tag {self.image} in {self.region} for {self.account}: {'; '.join(said)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModifyLaunchPermission(Action):
     """One ModifyImageAttribute: principals added and removed together."""
 
@@ -162,7 +234,7 @@ class ModifyLaunchPermission(Action):
     add: Principals = NOBODY
     remove: Principals = NOBODY
     strangers: Principals = NOBODY  # part of `remove` that nobody ever declared: drift
-    # (account, key ARN) of grants of this plan that must succeed before the permission is given.
+    # (account or `o-...[/ou-...]`, key ARN) that this plan must give key access to first.
     needs: frozenset[tuple[str, str]] = frozenset()
 
     def describe(self) -> str:
@@ -350,6 +422,9 @@ AnyAction = (
     | CreateGrant
     | RevokeGrant
     | ModifyLaunchPermission
+    | ModifySnapshotPermission
+    | PutKeyPolicy
+    | TagForConsumer
     | StartBuild
     | CancelBuild
     | DeleteRecipes
@@ -371,6 +446,10 @@ WORK = (
     RunCheck,
     EndTest,
 )
+
+
+def _last(names: tuple[str, ...]) -> str:
+    return ", ".join(n.rsplit("/", 1)[-1] for n in names)
 
 
 def _keys(tags: Mapping[str, str]) -> str:

@@ -41,6 +41,8 @@ class Touched:
     snapshots: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
     builds: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()  # names
+    organization: bool = False  # which accounts there are, or where
     state: bool = False  # the AMI, snapshot or key itself, with its tags
     access: bool = False  # who may launch the AMI or use the key
 
@@ -89,8 +91,22 @@ _KMS = {
     "CancelKeyDeletion": _BOTH,
 }
 
+# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Operations.html
+_ORGANIZATIONS = frozenset(
+    {
+        "AcceptHandshake",
+        "CloseAccount",
+        "CreateAccount",
+        "DeleteOrganizationalUnit",
+        "LeaveOrganization",
+        "MoveAccount",
+        "RemoveAccountFromOrganization",
+    }
+)
+
 API_CALL = "AWS API Call via CloudTrail"
 AMI_STATE = "EC2 AMI State Change"
+PARAMETER = "Parameter Store Change"
 BUILD_STATE = "EC2 Image Builder Image State Change"
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -137,6 +153,14 @@ def parse(body: str, cluster: str) -> Touched | Ignored:
     if not _matches(_ACCOUNT, account) or not _matches(_REGION, region):
         return Ignored.MALFORMED
     at, source = _seconds(event.get("time")), event.get("source")
+    if kind == API_CALL and source == "aws.organizations":
+        return _organization_call(detail, Touched(str(account), str(region), kind, at))
+    if kind == PARAMETER and source == "aws.ssm":
+        # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-cwe.html
+        name = detail.get("name")
+        if not isinstance(name, str) or len(name) > 2048:
+            return Ignored.MALFORMED
+        return Touched(str(account), str(region), kind, at, parameters=frozenset({name}))
     if kind == API_CALL and source in ("aws.ec2", "aws.kms"):
         return _call(detail, str(account), str(region), at, cluster)
     if kind == AMI_STATE and source == "aws.ec2":
@@ -191,6 +215,16 @@ def _call(
         state=effect.state,
         access=effect.access,
     )
+
+
+def _organization_call(detail: Json, of: Touched) -> Touched | Ignored:
+    """A call after which an OU may have other accounts."""
+    name = detail.get("eventName")
+    if not isinstance(name, str):
+        return Ignored.MALFORMED
+    if name not in _ORGANIZATIONS or detail.get("errorCode"):
+        return Ignored.FOREIGN
+    return Touched(of.account, of.region, name, of.at, organization=True)
 
 
 def _key_call(detail: Json, name: str, effect: _Effect, of: Touched) -> Touched | Ignored:

@@ -9,7 +9,7 @@ from gilder.api.selection import ImageSource
 from gilder.core.building import UNDER_WAY
 from gilder.core.observed import Observed
 from gilder.core.recipes import device_keys, recipe_name
-from gilder.core.sharing import Place, Share
+from gilder.core.shares import Place, Share
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, WorkNeeds, job_of
 
@@ -45,6 +45,7 @@ class AccessNeeds:
     places: frozenset[Place] = frozenset()  # AMIs whose launch permissions are read
     keys: frozenset[tuple[str, str]] = frozenset()  # Region, key ARN whose grants are read
     policies: bool = False  # key policies too: an organization or OU is declared
+    volumes: frozenset[Place] = frozenset()  # AMIs whose snapshots' permissions are read
     public: frozenset[str] = frozenset()  # Regions whose block public access is read
 
 
@@ -126,10 +127,11 @@ def of_work(want: Wanted, seen: Observed) -> WorkNeeds:
 def of_share(share: Share) -> dict[str, RegionNeeds]:
     """What the plan of one ImageShare needs, beside what its GoldenImages need."""
     needs: dict[str, RegionNeeds] = {}
-    plain = [(i.region, i.id) for i in share.spec.image_ref.images]
+    here = share.plain_account == share.part
+    plain = [(i.region, i.id) for i in share.spec.image_ref.images if here]
     for region, image in [*plain, *share.recorded]:
         needs[region] = needs.get(region, NOTHING) | RegionNeeds(images=frozenset({image}))
-    for region, _ in share.recorded_keys:
+    for region, _ in share.recorded_keys | share.recorded_policies:
         needs.setdefault(region, NOTHING)
     return needs
 

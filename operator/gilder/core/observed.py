@@ -184,10 +184,13 @@ class RegionView:
     images: Mapping[str, Image] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     permissions: Mapping[str, Principals] = field(default_factory=dict)
+    # Who may create volumes, by snapshot: only of AMIs whose snapshots are shared.
+    volumes: Mapping[str, Principals] = field(default_factory=dict)
     grants: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)  # by key ARN
     keys: Mapping[str, Key | Problem] = field(default_factory=dict)  # by ARN and as written
     parameters: Mapping[str, "str | Problem"] = field(default_factory=dict)  # "": no such one
-    unread: Mapping[str, Problem] = field(default_factory=dict)  # AMIs whose permissions failed
+    # AMIs and snapshots whose permissions could not be read
+    unread: Mapping[str, Problem] = field(default_factory=dict)
     public_blocked: bool = False
     problem: Problem | None = None  # the Region could not be read; the rest is empty
 

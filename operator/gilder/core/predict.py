@@ -12,11 +12,14 @@ from gilder.core.actions import (
     DeregisterImage,
     EnableImage,
     ModifyLaunchPermission,
+    ModifySnapshotPermission,
+    PutKeyPolicy,
     RevokeGrant,
     TagResources,
     UntagResources,
 )
-from gilder.core.observed import NOBODY, Grant, Image, Observed, RegionView, Snapshot
+from gilder.core.observed import NOBODY, Grant, Image, Key, Observed, RegionView, Snapshot
+from gilder.core.statements import replaced
 
 
 def predict(seen: Observed, actions: Iterable[AnyAction]) -> Observed:
@@ -84,6 +87,15 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
         case ModifyLaunchPermission():
             now = (view.permissions.get(action.image, NOBODY) | action.add) - action.remove
             return replace(view, permissions={**view.permissions, action.image: now})
+        case ModifySnapshotPermission():
+            now = (view.volumes.get(action.snapshot, NOBODY) | action.add) - action.remove
+            return replace(view, volumes={**view.volumes, action.snapshot: now})
+        case PutKeyPolicy():
+            key = view.keys.get(action.key)
+            if not isinstance(key, Key) or key.policy is None:
+                return view
+            policy = replaced(key.policy, action.sid, action.statement)
+            return replace(view, keys={**view.keys, action.key: replace(key, policy=policy)})
         case _:  # builds and checks take their time, and what comes of them is not known
             return view
 

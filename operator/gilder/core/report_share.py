@@ -1,18 +1,31 @@
 """From the plan of an ImageShare and what came of it to its status; pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from gilder.api import ImageShare, ImageShareStatus
-from gilder.api.conditions import ConditionType
-from gilder.api.imageshare import SharedGrant, SharedImage
+from gilder.api.conditions import Condition, ConditionType
+from gilder.api.imageshare import Consumer, SharedGrant, SharedImage, SharedKeyPolicy
 from gilder.core import report
-from gilder.core.actions import CreateGrant, ModifyLaunchPermission, RevokeGrant
-from gilder.core.conditions import Verdict, merge
-from gilder.core.observed import NOBODY, Observed, Principals, Problem
+from gilder.core.actions import (
+    CreateGrant,
+    ModifyLaunchPermission,
+    ModifySnapshotPermission,
+    PutKeyPolicy,
+    RevokeGrant,
+)
+from gilder.core.conditions import Verdict, get, merge
+from gilder.core.consumers import verdict
+from gilder.core.declared import next_end
+from gilder.core.observed import NOBODY, Principals, Problem
 from gilder.core.results import Event, Result
-from gilder.core.sharing import Place, Share, SharePlan, TargetState
+from gilder.core.shares import Place, Share
+from gilder.core.sharing import SharePlan, TargetState
+from gilder.core.times import rfc3339
 
 MOST_REMOVED = 50  # principals in status.removed
+KEY_REASONS = ("DefaultKeyNotShareable",)
 
 
 def is_drift(share: ImageShare, plan: SharePlan) -> bool:
@@ -29,25 +42,33 @@ def claims(share: ImageShare, mine: Share, plan: SharePlan) -> ImageShareStatus 
     images = {(i.region, i.image_id): i for i in share.status.images}
     changed = False
     for state in plan.states:
-        place = (state.target.region, state.target.image_id)
+        place = state.target.place
         had = mine.recorded.get(place, NOBODY)
-        if state.leaving or not (state.declared - had):
+        new = bool(state.declared - had) or (state.volumes and place not in mine.recorded_volumes)
+        if state.leaving or not new:
             continue
-        images[place] = _shared(state, had | state.declared, "Waiting", state.declared)
+        images[place] = _shared(state, had | state.declared, "Waiting", state.declared.names())
         changed = True
-    known = {(g.region, g.key_id): g for g in share.status.grants}
+    grants = {(g.region, g.key_id): g for g in share.status.grants}
+    policies = {(p.region, p.key_id): p for p in share.status.key_policies}
+    more: list[SharedGrant] = []
     for action in plan.plan.actions:
-        if isinstance(action, CreateGrant) and (action.region, action.key) not in known:
-            known[(action.region, action.key)] = _grant(action, "")
+        at = (action.region, getattr(action, "key", ""))
+        if isinstance(action, CreateGrant) and at not in grants:
+            grants[at] = _grant(action, "", plan)
+            more.append(grants[at])
+        if isinstance(action, PutKeyPolicy) and action.add and at not in policies:
+            policies[at] = SharedKeyPolicy(
+                region=action.region, key_id=action.key, account=plan.key_homes.get(at)
+            )
             changed = True
-    if not changed:
+    if not changed and not more:
         return None
-    kept = share.status.grants
-    new = [g for k, g in known.items() if k not in {(x.region, x.key_id) for x in kept}]
     return share.status.model_copy(
         update={
             "images": tuple(i for _, i in sorted(images.items())),
-            "grants": (*kept, *new),
+            "grants": (*share.status.grants, *more),
+            "key_policies": tuple(p for _, p in sorted(policies.items())),
         }
     )
 
@@ -56,11 +77,11 @@ def report_share(
     share: ImageShare,
     mine: Share,
     plan: SharePlan,
-    seen: Observed,
     results: Sequence[Result],
-    now: str,
+    now: datetime,
+    consumers: tuple[Sequence[Consumer], int] = ((), 0),
 ) -> tuple[ImageShareStatus, list[Event]]:
-    """Status and Events after one reconcile; `now` is RFC 3339, UTC."""
+    """Status and Events after one reconcile. `consumers`: what was seen from how many accounts."""
     old = share.status
     generation = share.metadata.generation
     observe = share.spec.management_policy == "Observe"
@@ -71,25 +92,16 @@ def report_share(
     undone = [r.action for r in results if not r.done]
     pending = undone if results else list(plan.plan.actions)
     states = [_after(s, results) for s in plan.states]
-    wanted = [s for s in states if not s.leaving]
+    wanted = [s for s in states if not s.leaving and not s.unresolved]
     complete = plan.resolution.complete and bool(wanted)
-    good = complete and not any(s.missing or s.problem for s in wanted) and not pending
+    good = complete and not any(_lacking(s) or s.problem for s in wanted) and not pending
     count = old.drift_corrected + len(corrected)
-    last_drift = report.last_drift(old.last_drift, corrected, now)
-    removed = old.removed
-    if corrected:
-        strangers = [
-            f"{r.action.image}: {name}"
-            for r in corrected
-            if isinstance(r.action, ModifyLaunchPermission)
-            for name in r.action.strangers.names()
-        ]
-        removed = tuple(strangers[:MOST_REMOVED]) or removed
+    last_drift = report.last_drift(old.last_drift, corrected, rfc3339(now))
     progress = list(plan.plan.waiting)
     if not good and not progress and not problems:
         progress = [a.describe() for a in pending]
     settled = good and not problems and not plan.plan.waiting
-    shared = sum(1 for s in wanted if not s.missing and not s.problem)
+    shared = sum(1 for s in wanted if not _lacking(s) and not s.problem)
 
     verdicts = report.outlook(
         good=good,
@@ -109,18 +121,28 @@ def report_share(
         )
     )
     verdicts.append(_images_verdict(plan, wanted))
-    if share.spec.kms.mode == "Grant":
+    if share.spec.kms.grants:
         verdicts.append(_key_verdict(plan, problems, results))
-    conditions = merge(old.conditions, verdicts, generation, now)
+    if share.spec.accounts_from:
+        verdicts.append(_lists_verdict(mine))
+    if mine.expiring:
+        verdicts.append(_expiring_verdict(mine))
+    if (seen := verdict(share.spec, *consumers)) is not None:
+        verdicts.append(seen)
+    conditions = merge(old.conditions, verdicts, generation, rfc3339(now))
     status = ImageShareStatus(
         observed_generation=generation,
         conditions=conditions,
-        account=seen.account,
+        account=", ".join(plan.accounts) or old.account,
         images=tuple(sorted(_images(states, results, mine), key=lambda i: (i.region, i.image_id))),
         grants=_grants(plan, results, old.grants, settled),
+        key_policies=_key_policies(plan, results, old.key_policies, settled),
+        lists=mine.listed,
+        consumers=tuple(consumers[0]),
         shared=f"{shared}/{len(wanted)}",
         principals=len(mine.principals),
-        removed=removed,
+        next_expiry=next_end(share.spec, now),
+        removed=_removed(corrected) or old.removed,
         plan=tuple(a.describe() for a in pending)[: report.PLAN_LINES],
         synced_digest=plan.inputs if settled else old.synced_digest,
         drift_corrected=count,
@@ -129,21 +151,46 @@ def report_share(
     )
     events = report.action_events(results, drift)
     events += report.condition_events(old.conditions, conditions)
+    events += _announcements(old, conditions)
     return status, events
 
 
+def _removed(corrected: Sequence[Result]) -> tuple[str, ...]:
+    """Strangers whom the correction of a drift removed."""
+    strangers = [
+        f"{action.image}: {name}"
+        for r in corrected
+        if isinstance(action := r.action, ModifyLaunchPermission | ModifySnapshotPermission)
+        for name in action.strangers.names()
+    ]
+    return tuple(dict.fromkeys(strangers))[:MOST_REMOVED]
+
+
+def _lacking(state: TargetState) -> bool:
+    return bool(state.missing or state.volumes_missing)
+
+
 def _after(state: TargetState, results: Sequence[Result]) -> TargetState:
-    """The state once the results are in: permissions that were given are not missing any more."""
+    """The state once the results are in: what was given is not missing any more."""
     given = NOBODY
-    place = (state.target.region, state.target.image_id)
+    opened: set[str] = set()
     for r in results:
         a = r.action
-        if not isinstance(a, ModifyLaunchPermission) or not r.done:
+        if not r.done:
             continue
-        if (a.region, a.image) == place:
+        if isinstance(a, ModifyLaunchPermission) and (a.region, a.image) == state.target.place:
             given |= a.add
-    return TargetState(
-        state.target, state.declared, state.missing - given, state.problem, state.leaving
+        if isinstance(a, ModifySnapshotPermission) and a.add:
+            opened.add(a.snapshot)
+    opened -= {
+        r.action.snapshot
+        for r in results
+        if not r.done and isinstance(r.action, ModifySnapshotPermission)
+    }
+    return replace(
+        state,
+        missing=state.missing - given,
+        volumes_missing=tuple(s for s in state.volumes_missing if s not in opened),
     )
 
 
@@ -158,11 +205,11 @@ def _summary(mine: Share, wanted: Sequence[TargetState]) -> str:
 def _images_verdict(plan: SharePlan, wanted: Sequence[TargetState]) -> Verdict:
     resolution = plan.resolution
     kind = ConditionType.IMAGES_RESOLVED
+    problems = (*resolution.problems, *resolution.refused)
+    if problems:
+        return Verdict(kind, "False", problems[0].reason, report.told(problems))
     if resolution.complete and not resolution.idle:
         return Verdict(kind, "True", "Resolved", f"{len(wanted)} AMIs are selected")
-    if resolution.problems:
-        first = resolution.problems[0]
-        return Verdict(kind, "False", first.reason, report.told(resolution.problems))
     return Verdict(
         kind,
         "False",
@@ -175,53 +222,97 @@ def _key_verdict(
     plan: SharePlan, problems: Sequence[Problem], results: Sequence[Result]
 ) -> Verdict:
     kind = ConditionType.KEY_ACCESS_READY
-    tried = [r for r in results if isinstance(r.action, CreateGrant)]
+    tried = [r for r in results if isinstance(r.action, CreateGrant | PutKeyPolicy)]
     failed = next((r.problem for r in tried if r.problem), None)
     key_problem = failed or next(
-        (p for p in problems if p.reason.startswith("Key") or p.reason == "DefaultKeyNotShareable"),
+        (p for p in problems if p.reason.startswith(("Key", "Grant")) or p.reason in KEY_REASONS),
         None,
     )
     if key_problem is not None:
         return Verdict(kind, "False", key_problem.reason, key_problem.message)
-    made = sum(1 for r in tried if r.done)
+    made = sum(1 for r in tried if r.done and isinstance(r.action, CreateGrant))
     if plan.keys_lacking and not made:
         return Verdict(kind, "False", "Progressing", "grants are being created")
-    return Verdict(kind, "True", "Granted", f"{len(plan.grants) + made} grants are in place")
+    told = f"{len(plan.grants) + made} grants are in place"
+    if plan.policies:
+        told += f", and a statement in {len(plan.policies)} key policies"
+    if plan.crowded:
+        told += f"; {'; '.join(plan.crowded)}"
+    return Verdict(kind, "True", "Granted", told)
+
+
+def _lists_verdict(mine: Share) -> Verdict:
+    kind = ConditionType.LISTS_READ
+    wrong = [p for p in mine.refused if p.reason.startswith("List")]
+    if wrong:
+        return Verdict(kind, "False", wrong[0].reason, report.told(wrong))
+    told = ", ".join(f"{one.source}: {len(one.accounts)} accounts" for one in mine.listed)
+    return Verdict(kind, "True", "Read", told)
+
+
+def _expiring_verdict(mine: Share) -> Verdict:
+    told = "; ".join(f"{name} loses access at {until}" for name, until in mine.expiring)
+    return Verdict(
+        ConditionType.ACCESS_EXPIRING,
+        "True",
+        "EndsSoon",
+        f"{told}. Move its until in spec.temporary to keep it",
+    )
+
+
+def _announcements(old: ImageShareStatus, conditions: Sequence[Condition]) -> list[Event]:
+    """Told once, and again when more is about to end, or when lists begin to fail."""
+    events = []
+    told = (
+        (ConditionType.ACCESS_EXPIRING, "True"),
+        (ConditionType.LISTS_READ, "False"),
+        (ConditionType.VERIFIED_FROM_CONSUMER, "False"),
+    )
+    for type_, bad in told:
+        was, now = get(old.conditions, type_), get(conditions, type_)
+        if now is None or now.status != bad or (was is not None and was.message == now.message):
+            continue
+        events.append(Event("Warning", now.reason, now.message))
+    return events
 
 
 def _images(
     states: Sequence[TargetState], results: Sequence[Result], mine: Share
 ) -> list[SharedImage]:
     """The AMIs this share claims. One that left the selection goes once nothing of it is left."""
-    closed = {
-        (r.action.region, r.action.image)
-        for r in results
-        if r.done and isinstance(r.action, ModifyLaunchPermission)
-    }
-    failed = {
-        (r.action.region, r.action.image): r.problem
-        for r in results
-        if r.problem and isinstance(r.action, ModifyLaunchPermission)
-    }
+    closed: set[Place] = set()
+    failed: set[Place] = set()
+    for r in results:
+        a = r.action
+        if isinstance(a, ModifyLaunchPermission) and r.done:
+            closed.add((a.region, a.image))
+        if isinstance(a, ModifyLaunchPermission | ModifySnapshotPermission) and r.problem:
+            failed.add((a.region, a.image))
     images = []
     claimed: set[Place] = set()
     for state in states:
-        place = (state.target.region, state.target.image_id)
+        place = state.target.place
         claimed.add(place)
         had = mine.recorded.get(place, NOBODY)
         if state.leaving:
-            if (state.declared or place in failed) and place not in closed:
-                images.append(_shared(state, state.declared or had, "Removing", NOBODY))
+            still = state.declared or place in failed
+            if still and (place not in closed or place in failed or state.volumes_missing):
+                images.append(_shared(state, state.declared or had, "Removing"))
             continue
         ours = state.declared
         if place in failed:
             ours = ours | had  # what could not be taken is still ours to take
+        if state.volumes and not mine.spec.snapshots:
+            # Until the permissions on its snapshots are gone.
+            gone = not state.volumes_missing and place not in failed
+            state = replace(state, volumes=not gone)
+        missing = (*state.missing.names(), *state.volumes_missing)
         if state.problem is not None and not state.declared:
-            images.append(_shared(state, ours, "Refused", state.declared))
-        elif state.missing:
-            images.append(_shared(state, ours, "Waiting", state.missing))
+            images.append(_shared(state, ours, "Refused", state.declared.names()))
+        elif missing or state.unresolved:
+            images.append(_shared(state, ours, "Waiting", missing))
         else:
-            images.append(_shared(state, ours, "Shared", NOBODY))
+            images.append(_shared(state, ours, "Shared"))
     # What is not planned for now (a selection that is not known) stays claimed.
     for (region, image_id), ours in mine.recorded.items():
         if (region, image_id) not in claimed and not mine.leaving:
@@ -234,12 +325,16 @@ def _images(
                     organizations=tuple(sorted(ours.organizations)),
                     organizational_units=tuple(sorted(ours.units)),
                     public=ours.public,
+                    snapshots=(region, image_id) in mine.recorded_volumes,
+                    account=mine.homes.get((region, image_id)),
                 )
             )
     return images
 
 
-def _shared(state: TargetState, ours: Principals, word: str, missing: Principals) -> SharedImage:
+def _shared(
+    state: TargetState, ours: Principals, word: str, missing: Sequence[str] = ()
+) -> SharedImage:
     target = state.target
     return SharedImage(
         region=target.region,
@@ -252,14 +347,20 @@ def _shared(state: TargetState, ours: Principals, word: str, missing: Principals
         organizations=tuple(sorted(ours.organizations)),
         organizational_units=tuple(sorted(ours.units)),
         public=ours.public,
-        missing=missing.names(),
+        snapshots=state.volumes,
+        missing=tuple(missing),
         kms_key_id=min(target.image.kms_keys, default=None) if target.image else None,
+        account=target.account or None,
     )
 
 
-def _grant(action: CreateGrant, grant_id: str) -> SharedGrant:
+def _grant(action: CreateGrant, grant_id: str, plan: SharePlan) -> SharedGrant:
     return SharedGrant(
-        region=action.region, key_id=action.key, principal=action.principal, grant_id=grant_id
+        region=action.region,
+        key_id=action.key,
+        principal=action.principal,
+        grant_id=grant_id,
+        account=plan.key_homes.get((action.region, action.key)),
     )
 
 
@@ -268,13 +369,20 @@ def _grants(
 ) -> tuple[SharedGrant, ...]:
     """Grants in place; keys that were ours stay on record until all is settled."""
     now = [
-        SharedGrant(region=g.key.split(":")[3], key_id=g.key, principal=g.principal, grant_id=g.id)
+        SharedGrant(
+            region=region,
+            key_id=g.key,
+            principal=g.principal,
+            grant_id=g.id,
+            account=plan.key_homes.get((region, g.key)),
+        )
         for g in plan.grants
+        for region in [g.key.split(":")[3]]
     ]
     gone = {r.action.grant for r in results if r.done and isinstance(r.action, RevokeGrant)}
     for r in results:
         if r.done and isinstance(r.action, CreateGrant):
-            now.append(_grant(r.action, r.made))
+            now.append(_grant(r.action, r.made, plan))
     if not settled:
         known = {(g.region, g.key_id, g.principal) for g in now}
         now += [
@@ -283,3 +391,21 @@ def _grants(
             if (g.region, g.key_id, g.principal) not in known and g.grant_id not in gone
         ]
     return tuple(sorted(now, key=lambda g: (g.region, g.key_id, g.principal)))
+
+
+def _key_policies(
+    plan: SharePlan, results: Sequence[Result], old: Sequence[SharedKeyPolicy], settled: bool
+) -> tuple[SharedKeyPolicy, ...]:
+    """Key policies with a statement of ours; they stay on record until all is settled."""
+    now = set(plan.policies)
+    for r in results:
+        if r.done and isinstance(r.action, PutKeyPolicy):
+            at = (r.action.region, r.action.key)
+            now = now | {at} if r.action.statement is not None else now - {at}
+    if not settled:
+        now |= {(p.region, p.key_id) for p in old}
+    homes = {(p.region, p.key_id): p.account for p in old} | dict(plan.key_homes)
+    return tuple(
+        SharedKeyPolicy(region=region, key_id=key, account=homes.get((region, key)))
+        for region, key in sorted(now)
+    )

@@ -233,6 +233,19 @@ def policy_allows(policy: Mapping[str, Any] | None, organization: str, unit: str
     return allowed >= set(POLICY_ACTIONS)
 
 
+def operator_statement(account: str, key: str) -> dict[str, Any]:
+    """The key-policy statement with which IAM policies of an account can let the operator give
+    grants. https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html"""
+    partition = key.split(":")[1]
+    return {
+        "Sid": "AllowGrantsByGilder",
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+        "Action": ["kms:CreateGrant", "kms:DescribeKey", "kms:ListGrants", "kms:RevokeGrant"],
+        "Resource": "*",
+    }
+
+
 def policy_statement(organization: str, unit: str | None) -> dict[str, Any]:
     """The key-policy statement that gives an organization or OU what launching needs."""
     if unit is None:

@@ -1,121 +1,36 @@
-"""The plan of one ImageShare: launch permissions and grants, over the union of all shares."""
+"""The plan of one ImageShare: launch permissions and key access, over the union of all shares."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gilder.api.imageshare import ImageShareSpec, ImageShareStatus
-from gilder.core import pool, rules
-from gilder.core.actions import CreateGrant, ModifyLaunchPermission, RevokeGrant
-from gilder.core.digest import digest
-from gilder.core.gating import shut
-from gilder.core.observed import (
-    NOBODY,
-    Grant,
-    Image,
-    Key,
-    Observed,
-    Principals,
-    Problem,
-    RegionView,
+from gilder.core.actions import (
+    CreateGrant,
+    ModifyLaunchPermission,
+    ModifySnapshotPermission,
+    PutKeyPolicy,
+    RevokeGrant,
 )
+from gilder.core.digest import digest
+from gilder.core.grants import crowded, plan_grants, standing
+from gilder.core.observed import NOBODY, Grant, Observed, Principals, Problem
 from gilder.core.plan import Draft, Plan, freeze
+from gilder.core.shares import (
+    NO_CLAIMS,
+    Claims,
+    Gilded,
+    KeyPlace,
+    Place,
+    Resolution,
+    Share,
+    Target,
+    resolve,
+)
+from gilder.core.statements import let_in, own, plan_policies, reach, reaches
+from gilder.core.union import Union, keys_of
 
 POLL = 15.0
-_GRANT = re.compile(r"([0-9]{12}):[0-9a-f]{12}")  # what follows the prefix in a grant's name
 
-Place = tuple[str, str]  # Region, AMI id
-# Region and key ARN -> account -> operations that shares of other AMIs need
-Claims = Mapping[tuple[str, str], Mapping[str, frozenset[str]]]
-NO_CLAIMS: Claims = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Gilded:
-    """What a share needs to know of a GoldenImage. `latest` is 0 before the first version."""
-
-    key: str
-    namespace: str
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    latest: int = 0
-    deleting: bool = False
-    held: frozenset[int] = frozenset()  # versions that have not passed their gates
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One ImageShare. `recorded` is what its status says is ours, by AMI."""
-
-    key: str
-    namespace: str
-    spec: ImageShareSpec
-    recorded: Mapping[Place, Principals] = field(default_factory=dict)
-    recorded_keys: frozenset[tuple[str, str]] = frozenset()  # Region, key ARN
-    leaving: bool = False  # being deleted: it declares nothing any more
-    paused: bool = False  # by annotation
-    unreadable: str = ""  # why its spec cannot be read: it declares what it has recorded
-
-    @property
-    def passive(self) -> bool:
-        """Nothing is changed in AWS for its sake, though what it declares may stay."""
-        return self.paused or self.spec.suspend or self.spec.management_policy == "Observe"
-
-    @property
-    def principals(self) -> Principals:
-        if self.unreadable:
-            total = NOBODY
-            for ours in self.recorded.values():
-                total |= ours
-            return total
-        s = self.spec
-        return Principals(
-            frozenset(s.accounts),
-            frozenset(s.organizations),
-            frozenset(s.organizational_units),
-            s.public and s.confirm_public,
-        )
-
-
-def recorded(status: ImageShareStatus) -> dict[Place, Principals]:
-    """Principals that a share's status claims, by AMI."""
-    return {
-        pool.one((i.region, i.image_id)): pool.one(
-            Principals(
-                pool.names(i.accounts),
-                pool.names(i.organizations),
-                pool.names(i.organizational_units),
-                i.public,
-            )
-        )
-        for i in status.images
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An AMI that a share selects; `image` is None while it is not there to be shared."""
-
-    region: str
-    image_id: str
-    image: Image | None
-    golden: str | None = None
-    version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """The AMIs of one share, or why they are not known (yet)."""
-
-    targets: tuple[Target, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    waiting: tuple[str, ...] = ()
-    idle: tuple[str, ...] = ()  # nothing is selected, and that is certain
-
-    @property
-    def complete(self) -> bool:
-        return not self.problems and not self.waiting
+Permission = ModifyLaunchPermission | ModifySnapshotPermission
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,141 +42,26 @@ class TargetState:
     missing: Principals  # declared and not in place when observed
     problem: Problem | None = None
     leaving: bool = False
+    # Snapshots that accounts of this share may not create volumes of yet.
+    volumes_missing: tuple[str, ...] = ()
+    volumes: bool = False  # the snapshots are shared too, or still are
+    unresolved: bool = False  # it is kept, since what the share selects is not known
 
 
 @dataclass(frozen=True, slots=True)
 class SharePlan:
-    """A Plan with the state of each AMI, and the grants that the share stands on."""
+    """A Plan with the state of each AMI, and the key access that the share stands on."""
 
     plan: Plan
-    resolution: Resolution = Resolution()
+    resolution: Resolution = field(default_factory=Resolution)
     states: tuple[TargetState, ...] = ()
     grants: tuple[Grant, ...] = ()
     keys_lacking: bool = False
     inputs: str = ""  # digest of all that is declared: a plan without a new one is drift
-
-
-def selects(share: Share, golden: Gilded) -> bool:
-    """Whether the share's imageRef names or selects this GoldenImage."""
-    ref = share.spec.image_ref
-    if golden.namespace != share.namespace:
-        return False
-    if ref.name is not None:
-        return ref.name == golden.name
-    # A selector lets go of an image that is being deleted; a name holds it until the share goes.
-    chosen = ref.selector is not None and ref.selector.matches(dict(golden.labels))
-    return chosen and not golden.deleting
-
-
-def regions_of(share: Share, goldens: Iterable[tuple[Gilded, frozenset[str]]]) -> frozenset[str]:
-    """Regions that must be observed to plan this share."""
-    found = {p[0] for p in share.recorded} | {k[0] for k in share.recorded_keys}
-    found |= {i.region for i in share.spec.image_ref.images}
-    for golden, regions in goldens:
-        if selects(share, golden):
-            found |= regions
-    return frozenset(found)
-
-
-def resolve(
-    share: Share,
-    goldens: Sequence[Gilded],
-    seen: Observed,
-    cluster: str,
-    regions: Mapping[str, frozenset[str]],
-) -> Resolution:
-    """The AMIs the share selects in the Regions that were observed.
-
-    `regions` maps a GoldenImage's key to the Regions its AMIs may be in. Per Region, `Latest` is
-    the newest available version up to the latest one, so that a Region whose copy is still under
-    way keeps the version it has.
-    """
-    if share.leaving:
-        return Resolution()
-    if share.unreadable:
-        return Resolution(problems=(Problem("InvalidSpec", share.unreadable),))
-    spec = share.spec
-    wanted = frozenset(spec.regions)
-    targets: list[Target] = []
-    problems: list[Problem] = []
-    waiting: list[str] = []
-    for plain in spec.image_ref.images:
-        if wanted and plain.region not in wanted:
-            continue
-        view = seen.region(plain.region)
-        image = view.images.get(plain.id)
-        if view.problem:
-            problems.append(view.problem)
-        elif image is None or image.owner != seen.account:
-            problems.append(
-                Problem(
-                    "ImageNotFound",
-                    f"spec.imageRef.images: {plain.id} is not an AMI of account {seen.account} in "
-                    f"{plain.region}. Correct the id or the Region",
-                    region=plain.region,
-                )
-            )
-        elif shut(image):
-            problems.append(
-                Problem(
-                    "GateNotPassed",
-                    f"spec.imageRef.images: {plain.id} in {plain.region} has not passed its gates. "
-                    "Wait until it has, or name another AMI",
-                    permanent=False,
-                    region=plain.region,
-                )
-            )
-        else:
-            targets.append(Target(plain.region, plain.id, image))
-    idle: tuple[str, ...] = ()
-    selected = [g for g in goldens if selects(share, g)]
-    if spec.image_ref.name is not None and not selected:
-        waiting.append(f"GoldenImage {share.namespace}/{spec.image_ref.name} to be created")
-    if spec.image_ref.selector is not None and not selected:
-        # Known for certain, unlike a name that may appear: what was selected before is let go.
-        idle = ("a GoldenImage that spec.imageRef.selector selects",)
-    for golden in selected:
-        if not golden.latest:
-            waiting.append(f"GoldenImage {golden.key} to have a version")
-            continue
-        for region in sorted(regions.get(golden.key, frozenset())):
-            if wanted and region not in wanted:
-                continue
-            view = seen.region(region)
-            if view.problem:
-                problems.append(view.problem)
-                continue
-            found = _versions(share, golden, view, seen.account, cluster)
-            if not found:
-                waiting.append(f"GoldenImage {golden.key} to be available in {region}")
-            targets += found
-    missing = wanted - {r for g in selected for r in regions.get(g.key, frozenset())}
-    if selected and missing and all(g.latest for g in selected):
-        problems.append(
-            Problem(
-                "RegionNotReplicated",
-                f"spec.regions: {', '.join(sorted(missing))} is neither the home Region nor a "
-                "replica of the image. Add it to spec.replicas of the GoldenImage or remove it",
-            )
-        )
-    return Resolution(tuple(targets), tuple(dict.fromkeys(problems)), tuple(waiting), idle)
-
-
-def _versions(
-    share: Share, golden: Gilded, view: RegionView, account: str, cluster: str
-) -> list[Target]:
-    there: dict[int, Image] = {}
-    # Per version the last attempt (a copy under a changed key is one), and of that the oldest.
-    mine = view.belonging(cluster, golden.key, account)
-    for image in sorted(mine, key=lambda i: (-i.attempt, i.created, i.id)):
-        usable = image.available and 0 < image.version <= golden.latest
-        released = not shut(image) and image.version not in golden.held
-        if usable and image.role in ("home", "replica") and released:
-            there.setdefault(image.version, image)
-    newest_first = sorted(there, reverse=True)
-    select = share.spec.versions.select
-    count = {"Latest": 1, "All": None, "Newest": share.spec.versions.count}[select]
-    return [Target(view.region, there[v].id, there[v], golden.key, v) for v in newest_first[:count]]
+    policies: tuple[KeyPlace, ...] = ()  # keys with our statement
+    crowded: tuple[str, ...] = ()  # keys whose grants come near to KMS's limit, in words
+    accounts: tuple[str, ...] = ()  # AWS accounts that were looked at
+    key_homes: Mapping[KeyPlace, str] = field(default_factory=dict)  # part of keys not in the own
 
 
 def plan_share(
@@ -273,7 +73,7 @@ def plan_share(
     cluster: str,
     claims: Claims = NO_CLAIMS,
 ) -> SharePlan:
-    """What makes launch permissions and grants match the union of all shares.
+    """What makes launch permissions and key access match the union of all shares.
 
     Planned are the AMIs that this share selects or has marked as its own, and the keys of these.
     `others` are all shares that select or claim any of these AMIs; shares of other AMIs under the
@@ -282,228 +82,109 @@ def plan_share(
     draft = Draft()
     mine = resolve(share, goldens, seen, cluster, regions)
     resolved = {o.key: resolve(o, goldens, seen, cluster, regions) for o in others}
-    for problem in mine.problems:
+    for problem in (*share.refused, *mine.problems, *mine.refused):
         draft.note(problem)
     for what in (*mine.waiting, *mine.idle):
         draft.wait(what)
+    if share.wake is not None:
+        draft.wake(share.wake)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
-    union = _Union.of(everyone, seen, share.key).with_claims(claims)
-    wanted = {(t.region, t.image_id): t for t in mine.targets}
+    union = Union.of(everyone, seen, share.key).with_claims(claims)
+    wanted = {t.place: t for t in mine.targets}
+    left = sorted(set(share.recorded) - set(wanted))
     # An AMI that left the selection keeps its permissions while the selection is not known.
-    left = set(share.recorded) - set(wanted) if (mine.complete or share.leaving) else set()
+    known = mine.complete or share.leaving
 
     states: list[TargetState] = []
     for place in sorted(wanted):
         states.append(_target(share, wanted[place], union, seen, draft))
-    for place in sorted(left):
-        states.append(_left(share, place, union, seen, draft))
+    for place in left:
+        if known:
+            states.append(_left(share, place, union, seen, draft))
+        elif (state := _kept(share, place, union, seen, draft)) is not None:
+            states.append(state)
 
-    places = [*wanted, *left]
-    keys = {(p[0], k) for p in places for k in _keys_of(seen, p)} | set(share.recorded_keys)
-    grants, lacking = _grants(cluster, keys, union.mine(share, seen), union, seen, draft)
-    _order(draft, seen, union)
+    planned = [*wanted, *left]
+    of_images = {(p[0], k) for p in planned for k in keys_of(seen, p)}
+    keys = of_images | set(share.recorded_keys)
+    grants, lacking = plan_grants(cluster, keys, union.mine(share, seen), union, seen, draft)
+    policies = _policies(share, of_images, union, seen, cluster, draft)
+    _order(draft, seen, union, cluster)
     inputs = digest(
         share.spec.model_dump(mode="json"),
         [[p, union.principals(p).names()] for p in sorted(wanted)],
-        [[k, {a: sorted(o) for a, o in union.grants.get(k, {}).items()}] for k in sorted(keys)],
+        [
+            [k, {a: sorted(o) for a, o in found.items()}]
+            for k in sorted(keys | set(policies))
+            for found in (union.grants.get(k, {}), union.policies.get(k, {}))
+        ],
     )
-    return SharePlan(freeze(draft), mine, tuple(states), tuple(grants), lacking, inputs)
+    return SharePlan(
+        plan=freeze(draft),
+        resolution=mine,
+        states=tuple(states),
+        grants=tuple(grants),
+        keys_lacking=lacking,
+        inputs=inputs,
+        policies=policies,
+        crowded=crowded(seen, keys),
+        accounts=(seen.account,) if seen.account else (),
+        key_homes=dict.fromkeys(keys | set(policies), share.part) if share.part else {},
+    )
 
 
-def access_needs(
+def together(parts: Sequence[SharePlan]) -> SharePlan:
+    """The plans of a share's parts, one per account, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    plans = [p.plan for p in parts]
+    pauses = [p.retry_after for p in plans if p.retry_after is not None]
+    found = [p.resolution for p in parts]
+    return SharePlan(
+        plan=Plan(
+            tuple(a for p in plans for a in p.actions),
+            tuple(dict.fromkeys(x for p in plans for x in p.problems)),
+            tuple(dict.fromkeys(w for p in plans for w in p.waiting)),
+            min(pauses, default=None),
+        ),
+        resolution=Resolution(
+            tuple(t for r in found for t in r.targets),
+            tuple(dict.fromkeys(x for r in found for x in r.problems)),
+            tuple(dict.fromkeys(w for r in found for w in r.waiting)),
+            tuple(dict.fromkeys(w for r in found for w in r.idle)),
+            tuple(dict.fromkeys(x for r in found for x in r.refused)),
+        ),
+        states=tuple(s for p in parts for s in p.states),
+        grants=tuple(g for p in parts for g in p.grants),
+        keys_lacking=any(p.keys_lacking for p in parts),
+        inputs=digest(*(p.inputs for p in parts)),
+        policies=tuple(k for p in parts for k in p.policies),
+        crowded=tuple(c for p in parts for c in p.crowded),
+        accounts=tuple(dict.fromkeys(a for p in parts for a in p.accounts)),
+        key_homes={k: a for p in parts for k, a in p.key_homes.items()},
+    )
+
+
+def _policies(
     share: Share,
-    goldens: Sequence[Gilded],
-    regions: Mapping[str, frozenset[str]],
+    of_images: set[KeyPlace],
+    union: Union,
     seen: Observed,
     cluster: str,
-) -> "tuple[frozenset[Place], frozenset[tuple[str, str]]]":
-    """AMIs whose launch permissions, and keys whose grants, the plan of this share looks at."""
-    targets = resolve(share, goldens, seen, cluster, regions).targets
-    places = frozenset((t.region, t.image_id) for t in targets) | share.recorded.keys()
-    return frozenset(places), share.recorded_keys
-
-
-@dataclass(frozen=True, slots=True)
-class _Allowed:
-    """What one share may have of one AMI: principals after AWS's rules, and what was refused.
-
-    `asked` is what it declares: the refused part is not added, but never removed either.
-    """
-
-    principals: Principals
-    problem: Problem | None = None
-    asked: Principals = NOBODY
-
-
-@dataclass(frozen=True, slots=True)
-class _Union:
-    """Declarations of all shares by AMI."""
-
-    allowed: Mapping[Place, Mapping[str, _Allowed]]  # AMI -> share key -> allowed
-    authoritative: frozenset[Place]
-    # Region, key ARN -> account -> operations
-    grants: Mapping[tuple[str, str], Mapping[str, frozenset[str]]]
-    # Neither added nor removed: declared and refused, or by shares that are not known or change
-    # nothing in AWS.
-    held: Mapping[Place, Principals]
-    held_grants: frozenset[tuple[str, str, str]]  # Region, key ARN, account: likewise
-    held_accounts: frozenset[str]  # of shares that are not wholly resolved: on every key
-    recorded: Mapping[Place, Principals]  # by other shares, which remove it themselves
-
-    @staticmethod
-    def of(everyone: Sequence[tuple[Share, Resolution]], seen: Observed, planned: str) -> "_Union":
-        allowed: dict[Place, dict[str, _Allowed]] = {}
-        authoritative: set[Place] = set()
-        grants: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
-        held: dict[Place, Principals] = {}
-        held_grants: set[tuple[str, str, str]] = set()
-        held_accounts: set[str] = set()
-        claimed: dict[Place, Principals] = {}
-        for share, resolution in everyone:
-            mine = share.key == planned
-            passive = not mine and share.passive
-            if not mine and not passive:
-                for place, ours in share.recorded.items():
-                    claimed[place] = claimed.get(place, NOBODY) | ours
-            if (passive or not resolution.complete) and not share.leaving:
-                if share.spec.kms.mode == "Grant" and not resolution.complete:
-                    held_accounts |= share.principals.accounts
-                for place, ours in share.recorded.items():
-                    held[place] = held.get(place, NOBODY) | (ours & share.principals)
-            for target in resolution.targets:
-                if target.image is None:
-                    continue
-                place = (target.region, target.image_id)
-                view = seen.region(target.region)
-                may = allow(share, target.image, view, seen.account)
-                held[place] = held.get(place, NOBODY) | may.asked
-                if share.spec.kms.mode == "Grant":
-                    stay = may.asked if passive else may.asked - may.principals
-                    held_grants |= {
-                        (target.region, key, account)
-                        for key in target.image.kms_keys
-                        for account in stay.accounts
-                    }
-                if passive:
-                    continue
-                allowed.setdefault(place, {})[share.key] = may
-                if share.spec.mode == "Authoritative":
-                    authoritative.add(place)
-                if share.spec.kms.mode == "Grant":
-                    for key in target.image.kms_keys:
-                        per_account = grants.setdefault((target.region, key), {})
-                        for account in may.principals.accounts:
-                            per_account[account] = per_account.get(account, frozenset()) | set(
-                                share.spec.kms.operations
-                            )
-        return _Union(
-            allowed,
-            frozenset(authoritative),
-            grants,
-            held,
-            frozenset(held_grants),
-            frozenset(held_accounts),
-            claimed,
-        )
-
-    def with_claims(self, claims: Claims) -> "_Union":
-        """Added are grants that shares of other AMIs need."""
-        if not claims:
-            return self
-        grants = {k: dict(v) for k, v in self.grants.items()}
-        for key, accounts in claims.items():
-            per_account = grants.setdefault(key, {})
-            for account, operations in accounts.items():
-                per_account[account] = per_account.get(account, frozenset()) | operations
-        return replace(self, grants=grants)
-
-    def mine(self, share: Share, seen: Observed) -> dict[tuple[str, str], frozenset[str]]:
-        """Region and key ARN to the accounts whose grants this share stands on."""
-        found: dict[tuple[str, str], frozenset[str]] = {}
-        if share.spec.kms.mode != "Grant":
-            return found
-        for place, by_share in self.allowed.items():
-            may = by_share.get(share.key)
-            if may is None:
-                continue
-            for key in _keys_of(seen, place):
-                at = (place[0], key)
-                found[at] = found.get(at, frozenset()) | may.principals.accounts
-        return found
-
-    def holds(self, region: str, grant: Grant, account: str) -> bool:
-        """Whether a grant stays although no resolved share wants it; not if its grantee is dead."""
-        held = account in self.held_accounts or (region, grant.key, account) in self.held_grants
-        return held and grant.principal == principal_of(account, grant.key)
-
-    def principals(self, place: Place) -> Principals:
-        total = NOBODY
-        for may in self.allowed.get(place, {}).values():
-            total |= may.principals
-        return total
-
-
-def allow(share: Share, image: Image, view: RegionView, account: str) -> _Allowed:
-    """The part of a share's principals that AWS's rules let have this AMI."""
-    asked = share.principals
-    asked = Principals(
-        asked.accounts - {account}, asked.organizations, asked.units, asked.public
-    )  # the owner always may
-    keys = {k: v for k, v in view.keys.items() if isinstance(v, Key)}
-    declared = asked
-    refusal = rules.product_code_share(image) or rules.default_key(image, keys)
-    if not refusal and image.encrypted and not image.kms_keys and share.spec.kms.mode == "Grant":
-        refusal = Problem(
-            "KeyUnknown",
-            f"{image.id} in {image.region} is encrypted, but the KMS keys of its snapshots were "
-            "not seen, so that no grant can go before the launch permission",
-            permanent=False,
-            region=image.region,
-        )
-    if refusal and asked:
-        return _Allowed(NOBODY, refusal, declared)
-    problem: Problem | None = None
-    if asked.public and (problem := rules.public(image, view.public_blocked)):
-        asked = Principals(asked.accounts, asked.organizations, asked.units)
-    if image.encrypted and share.spec.kms.mode == "Grant":
-        organizations, units = set(asked.organizations), set(asked.units)
-        for arn in (*asked.organizations, *asked.units):
-            if lack := _policy_lack(arn, image, keys):
-                problem = lack
-                organizations.discard(arn)
-                units.discard(arn)
-        asked = Principals(asked.accounts, frozenset(organizations), frozenset(units), asked.public)
-    return _Allowed(asked, problem, declared)
-
-
-def _policy_lack(arn: str, image: Image, keys: Mapping[str, Key]) -> Problem | None:
-    """A grant cannot name an organization or OU: the key policy must let it in."""
-    parts = arn.split(":", 5)[5].split("/")  # organization/o-x or ou/o-x/ou-y
-    organization, unit = parts[1], parts[2] if len(parts) > 2 else None
-    for key_arn in sorted(image.kms_keys):
-        key = keys.get(key_arn)
-        if key is None or not rules.policy_allows(key.policy, organization, unit):
-            return Problem(
-                rules.KEY_POLICY,
-                f"{unit or organization} may not use {key_arn}: a KMS grant cannot name an "
-                "organization or OU, and without key access the launch permission is useless, so "
-                "neither is given. Add this statement to the key policy: "
-                f"{json.dumps(rules.policy_statement(organization, unit))}",
-                region=image.region,
-            )
-    return None
-
-
-def _keys_of(seen: Observed, place: Place) -> frozenset[str]:
-    image = seen.region(place[0]).images.get(place[1])
-    return image.kms_keys if image else frozenset()
+    draft: Draft,
+) -> tuple[KeyPlace, ...]:
+    keys = set(share.recorded_policies)
+    if share.edits_policies:
+        keys |= of_images
+    held = {k: union.held_policies.get(k, frozenset()) | union.held_reaches for k in keys}
+    return plan_policies(cluster, keys, union.policies, held, seen, draft)
 
 
 def _target(
-    share: Share, target: Target, union: _Union, seen: Observed, draft: Draft
+    share: Share, target: Target, union: Union, seen: Observed, draft: Draft
 ) -> TargetState:
-    place = (target.region, target.image_id)
+    place = target.place
     image = target.image
     assert image is not None  # resolve() makes no other targets
     may = union.allowed[place][share.key]
@@ -511,21 +192,33 @@ def _target(
         draft.note(may.problem)
     view = seen.region(target.region)
     current = view.permissions.get(target.image_id)
+    volumes = share.spec.snapshots or place in share.recorded_volumes
     if not image.available:
         draft.wait(f"{image.id} in {target.region} to be available (it is {image.state})", POLL)
-        return TargetState(target, may.principals, may.principals, may.problem)
+        return TargetState(target, may.principals, may.principals, may.problem, volumes=volumes)
     if current is None:
         if unread := view.unread.get(target.image_id):
             draft.note(unread)
         draft.wait(f"launch permissions of {image.id} in {target.region} to be read", POLL)
-        return TargetState(target, may.principals, may.principals, may.problem)
+        return TargetState(target, may.principals, may.principals, may.problem, volumes=volumes)
     total = union.principals(place)
     ours = share.recorded.get(place, NOBODY)
     # What another share declares is that share's to give, so that each tells of its own drift.
     _permission(place, may.principals, total, ours, current, union, draft)
+    lacking: tuple[str, ...] = ()
+    if volumes:
+        some = Principals(may.principals.accounts) if share.spec.snapshots else NOBODY
+        lacking = _volumes(share, place, some, union, seen, draft)
     # What we gave before it was refused is still ours to take once it is not declared any more.
     still = ours & current & may.asked
-    return TargetState(target, may.principals | still, may.principals - current, may.problem)
+    return TargetState(
+        target,
+        may.principals | still,
+        may.principals - current,
+        may.problem,
+        volumes_missing=lacking,
+        volumes=volumes,
+    )
 
 
 def _permission(
@@ -534,11 +227,13 @@ def _permission(
     total: Principals,
     ours: Principals,
     current: Principals,
-    union: _Union,
+    union: Union,
     draft: Draft,
+    *,
+    strictly: bool = True,
 ) -> None:
     extra = current - total - union.held.get(place, NOBODY)
-    remove = extra if place in union.authoritative else extra & ours
+    remove = extra if place in union.authoritative and strictly else extra & ours
     add = mine - current
     if not add and not remove:
         return
@@ -553,194 +248,193 @@ def _permission(
     )
 
 
-def _left(share: Share, place: Place, union: _Union, seen: Observed, draft: Draft) -> TargetState:
+def _volumes(
+    share: Share, place: Place, mine: Principals, union: Union, seen: Observed, draft: Draft
+) -> tuple[str, ...]:
+    """createVolumePermission of an AMI's snapshots; the ones that are not as they should be."""
+    view = seen.region(place[0])
+    image = view.images.get(place[1])
+    ours = NOBODY
+    if place in share.recorded_volumes:
+        ours = Principals(share.recorded.get(place, NOBODY).accounts)
+    lacking = []
+    for snapshot in image.snapshots if image else ():
+        at = (place[0], snapshot)
+        current = view.volumes.get(snapshot)
+        if current is None:
+            if unread := view.unread.get(snapshot):
+                draft.note(unread)
+            draft.wait(f"permissions of {snapshot} in {place[0]} to be read", POLL)
+            lacking.append(snapshot)
+            continue
+        total = union.volumes.get(at, NOBODY)
+        extra = current - total - union.held_volumes.get(at, NOBODY)
+        remove = extra if at in union.strict_volumes else extra & ours
+        add = mine - current
+        if not add and not remove:
+            continue
+        if add:
+            lacking.append(snapshot)
+        draft.do(
+            ModifySnapshotPermission(
+                region=place[0],
+                snapshot=snapshot,
+                image=place[1],
+                add=add,
+                remove=remove,
+                strangers=remove - ours - union.recorded.get(place, NOBODY),
+            )
+        )
+    return tuple(lacking)
+
+
+def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft) -> TargetState:
     """An AMI that this share no longer selects: what only it declared goes."""
     region, image_id = place
     view = seen.region(region)
     image = view.images.get(image_id)
     ours = share.recorded[place]
-    target = Target(region, image_id, image)
+    target = Target(region, image_id, image, account=share.part)
+    volumes = place in share.recorded_volumes
     if view.problem:
         draft.note(view.problem)
-        return TargetState(target, ours, NOBODY, view.problem, leaving=True)
+        return TargetState(target, ours, NOBODY, view.problem, leaving=True, volumes=volumes)
     current = view.permissions.get(image_id)
     if image is not None and current is not None:
         _permission(place, NOBODY, union.principals(place), ours, current, union, draft)
+        if volumes and (unread := _volumes(share, place, NOBODY, union, seen, draft)):
+            return TargetState(
+                target, ours, NOBODY, leaving=True, volumes=True, volumes_missing=unread
+            )
     elif image is not None and image.state != "disabled":
         draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
-        return TargetState(target, ours, NOBODY, leaving=True)
+        return TargetState(target, ours, NOBODY, leaving=True, volumes=volumes)
     # A deregistered or disabled AMI has no permissions left to take.
-    return TargetState(target, NOBODY, NOBODY, leaving=True)
+    return TargetState(target, NOBODY, NOBODY, leaving=True, volumes=volumes)
 
 
-def grant_name(cluster: str, account: str, operations: Iterable[str]) -> str:
-    """Deterministic grant name; KMS answers a repeated CreateGrant of one name with one grant.
-
-    https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html#KMS-CreateGrant-request-Name
-    """
-    return f"{grant_prefix(cluster)}{account}:{digest(sorted(operations), length=12)}"
-
-
-def grant_prefix(cluster: str) -> str:
-    return f"gilder:{cluster}:"
-
-
-def _account_of(name: str, cluster: str) -> str | None:
-    """The account of a grant of ours; None for any other name, whatever it begins with."""
-    found = _GRANT.fullmatch(name.removeprefix(grant_prefix(cluster)))
-    return found[1] if found and name.startswith(grant_prefix(cluster)) else None
-
-
-def principal_of(account: str, key: str) -> str:
-    """The grantee for an account: its root, in the key's partition."""
-    partition = key.split(":", 2)[1]
-    return f"arn:{partition}:iam::{account}:root"
+def _kept(
+    share: Share, place: Place, union: Union, seen: Observed, draft: Draft
+) -> TargetState | None:
+    """An AMI of which it is not known whether it is still selected: who is not declared goes."""
+    region, image_id = place
+    view = seen.region(region)
+    image, current = view.images.get(image_id), view.permissions.get(image_id)
+    ours = share.recorded[place]
+    stays = ours & share.principals
+    if image is None or current is None or ours == stays or share.uncertain:
+        return None
+    total = union.principals(place) | stays
+    _permission(place, NOBODY, total, ours, current, union, draft, strictly=False)
+    volumes = place in share.recorded_volumes
+    if volumes:
+        _volumes(share, place, NOBODY, union, seen, draft)
+    # Another share may be why it cannot go yet.
+    target = Target(region, image_id, image, account=share.part)
+    return TargetState(target, stays, NOBODY, volumes=volumes, unresolved=True)
 
 
-def _grants(
-    cluster: str,
-    keys: Iterable[tuple[str, str]],
-    mine: Mapping[tuple[str, str], frozenset[str]],
-    union: _Union,
-    seen: Observed,
-    draft: Draft,
-) -> tuple[list[Grant], bool]:
-    """Grants to create and to revoke on these keys. Returns ours in place, and if any lack.
-
-    `mine` are the accounts by key whose grants this share stands on; it creates no others.
-    """
-    in_place: list[Grant] = []
-    lacking = False
-    for region, key in sorted(keys):
-        view = seen.region(region)
-        there = view.grants.get(key)
-        if view.problem or there is None:
-            problem = view.problem or view.keys.get(key)
-            if isinstance(problem, Problem):
-                draft.note(problem)
-            lacking = lacking or bool(mine.get((region, key)))
-            continue
-        wanted = union.grants.get((region, key), {})
-        ours = {g.id: a for g in there if (a := _account_of(g.name, cluster)) is not None}
-        kept: set[str] = set()
-        names = {g.name for g in there}
-        accounts = mine.get((region, key), frozenset())
-        for account, operations in sorted(wanted.items()):
-            name = grant_name(cluster, account, operations)
-            principal = principal_of(account, key)
-            found = [
-                g
-                for g in there
-                if g.name == name and g.principal == principal and g.operations == operations
-            ]
-            if found:
-                kept.add(found[0].id)
-                if account in accounts:
-                    in_place.append(found[0])
-                continue
-            if account not in accounts:
-                continue
-            lacking = True
-            names.add(name)
-            draft.do(
-                CreateGrant(
-                    region=region,
-                    key=key,
-                    account=account,
-                    principal=principal,
-                    operations=tuple(sorted(operations)),
-                    name=name,
-                )
-            )
-        for grant in there:
-            if grant.id in kept or grant.id not in ours:
-                continue
-            account = ours[grant.id]
-            replacement = wanted.get(account)
-            if union.holds(region, grant, account):
-                continue
-            successor = grant_name(cluster, account, replacement) if replacement else ""
-            if successor and successor not in names:
-                continue  # the share that needs the account makes it, and then revokes this one
-            draft.do(
-                RevokeGrant(
-                    region=region,
-                    key=key,
-                    grant=grant.id,
-                    principal=grant.principal,
-                    account=account,
-                    replaced_by=successor,
-                )
-            )
-    return in_place, lacking
-
-
-def _order(draft: Draft, seen: Observed, union: _Union) -> None:
+def _order(draft: Draft, seen: Observed, union: Union, cluster: str) -> None:
     """Key first, permission after; the opposite when access is taken."""
-    created = {(a.region, a.key, a.account) for a in draft.actions if isinstance(a, CreateGrant)}
-    first = [a for a in draft.actions if isinstance(a, CreateGrant)]
-    middle: list[ModifyLaunchPermission] = []
+    grants = [a for a in draft.actions if isinstance(a, CreateGrant)]
+    policies = [a for a in draft.actions if isinstance(a, PutKeyPolicy)]
+    opening = [a for a in policies if not a.remove]
+    given = {(a.region, a.key, a.account) for a in grants if not a.extra}
+    given |= {(a.region, a.key, name) for a in opening for name in a.add}
+    middle: list[Permission] = []
     for action in draft.actions:
-        if isinstance(action, ModifyLaunchPermission):
-            ready = _after_grants(action, created, seen, union, draft)
+        if isinstance(action, ModifyLaunchPermission | ModifySnapshotPermission):
+            ready = _after_keys(action, given, seen, union, cluster, draft)
             if ready is not None:
                 middle.append(ready)
-    last = []
+    last: list[RevokeGrant | PutKeyPolicy] = []
     for action in draft.actions:
         if isinstance(action, RevokeGrant):
-            images = _still_launching(action, middle, seen, union)
+            images = _still_open(action, middle, seen, union)
             if images is None:
                 draft.wait(f"another ImageShare to let go of {action.account}", POLL)
             else:
                 last.append(replace(action, images=images))
-    draft.actions[:] = [*first, *middle, *last]
+    for change in policies:
+        if change.remove:
+            last.append(replace(change, images=_still_let_in(change, middle, seen)))
+    draft.actions[:] = [*grants, *opening, *middle, *last]
 
 
-def _after_grants(
-    action: ModifyLaunchPermission,
-    created: set[tuple[str, str, str]],
+def _after_keys(
+    action: Permission,
+    given: set[tuple[str, str, str]],
     seen: Observed,
-    union: _Union,
+    union: Union,
+    cluster: str,
     draft: Draft,
-) -> ModifyLaunchPermission | None:
-    """The permission with the grants it stands on; accounts whose key is unreadable drop out."""
+) -> Permission | None:
+    """The permission with the key access it stands on; who cannot have that drops out."""
     needs: set[tuple[str, str]] = set()
-    blocked: set[str] = set()
-    for key in _keys_of(seen, (action.region, action.image)):
-        wanted = union.grants.get((action.region, key), {})
-        readable = key in seen.region(action.region).grants
-        for account in action.add.accounts & frozenset(wanted):
-            if not readable:
-                blocked.add(account)
-            elif (action.region, key, account) in created:
+    blocked: set[str] = set()  # accounts and ARNs
+    view = seen.region(action.region)
+    keyed = union.keyed.get((action.region, action.image), frozenset())
+    arns = {reach(a): a for a in (*action.add.organizations, *action.add.units)}
+    for key in keys_of(seen, (action.region, action.image)):
+        place = (action.region, key)
+        there = view.grants.get(key)
+        wanted = union.grants.get(place, {})
+        for account in action.add.accounts & keyed & frozenset(wanted):
+            if (*place, account) in given:
                 needs.add((account, key))
-    add = action.add - Principals(frozenset(blocked))
+            elif there is None or not standing(there, cluster, account, wanted[account], key):
+                blocked.add(account)
+        found = view.key(key)
+        let = let_in(own(found.policy, cluster)) if found else frozenset()
+        for name in frozenset(arns) & keyed & frozenset(union.policies.get(place, {})):
+            if (*place, name) in given:
+                needs.add((name, key))
+            elif name not in let:
+                blocked.add(arns[name])
+    add = action.add - _named(blocked)
     if blocked:
-        draft.wait(f"the grants behind {action.image} to be readable", POLL)
+        draft.wait(f"key access behind {action.image} to be in place", POLL)
     if not add and not action.remove:
         return None
     return replace(action, add=add, needs=frozenset(needs))
 
 
-def _still_launching(
-    action: RevokeGrant,
-    changes: Sequence[ModifyLaunchPermission],
-    seen: Observed,
-    union: _Union,
+def _named(names: set[str]) -> Principals:
+    """Principals of account ids and ARNs."""
+    arns = frozenset(n for n in names if n.startswith("arn:"))
+    return Principals(
+        frozenset(names) - arns,
+        frozenset(a for a in arns if ":organization/" in a),
+        frozenset(a for a in arns if ":ou/" in a),
+    )
+
+
+def without(principals: Principals, names: frozenset[str]) -> Principals:
+    """Principals less the accounts and the `o-...[/ou-...]` of these names."""
+    return Principals(
+        principals.accounts - names,
+        frozenset(a for a in principals.organizations if reach(a) not in names),
+        frozenset(a for a in principals.units if reach(a) not in names),
+        principals.public,
+    )
+
+
+def _still_open(
+    action: RevokeGrant, changes: Sequence[Permission], seen: Observed, union: Union
 ) -> tuple[str, ...] | None:
     """AMIs that this plan closes to the account first; None when some other share must do so."""
     if action.replaced_by:
         return ()
     closing = {c.image for c in changes if action.account in c.remove.accounts}
     view = seen.region(action.region)
-    first: list[str] = []
+    first: set[str] = closing & {i.id for i in view.images.values() if action.key in i.kms_keys}
     for image in view.images.values():
         open_to = view.permissions.get(image.id, NOBODY).accounts
         if action.key not in image.kms_keys or action.account not in open_to:
             continue
         if image.id in closing:
-            first.append(image.id)
-        elif action.account not in union.principals(place := (action.region, image.id)).accounts:
+            continue
+        if action.account not in union.principals(place := (action.region, image.id)).accounts:
             claimed = union.recorded.get(place, NOBODY).accounts
             held = union.held.get(place, NOBODY).accounts
             if (place in union.authoritative or action.account in claimed) and (
@@ -749,3 +443,15 @@ def _still_launching(
                 return None
             # Opened by somebody else's hand, or held open: no share is going to close it.
     return tuple(sorted(first))
+
+
+def _still_let_in(
+    change: PutKeyPolicy, changes: Sequence[Permission], seen: Observed
+) -> tuple[str, ...]:
+    """AMIs under the key that this plan closes to somebody whom the key policy lets go."""
+    view = seen.region(change.region)
+    under = {i.id for i in view.images.values() if change.key in i.kms_keys}
+    gone = frozenset(change.remove)
+    return tuple(
+        sorted({c.image for c in changes if c.image in under and reaches(c.remove) & gone})
+    )

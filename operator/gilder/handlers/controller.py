@@ -27,9 +27,11 @@ from gilder.handlers import metrics
 from gilder.handlers.drift import Drift, Surroundings
 from gilder.handlers.joblist import JobList
 from gilder.handlers.kube import PLURALS, GoneError, Kube
+from gilder.handlers.maplist import MapList
 from gilder.handlers.queue import WorkQueue
 from gilder.handlers.store import Body, Key, Store, key_of
-from gilder.reconcile.engine import Engine, utc_now
+from gilder.reconcile.engine import utc_now
+from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.inventory import ImageScope
 from gilder.reconcile.outcome import Outcome
 
@@ -67,13 +69,20 @@ class Controller:
     several of them add up on one AMI and one key."""
 
     def __init__(
-        self, settings: Settings, kube: Kube, engine: Engine, jobs: JobList | None = None
+        self,
+        settings: Settings,
+        kube: Kube,
+        fleet: Fleet,
+        jobs: JobList | None = None,
+        maps: MapList | None = None,
     ) -> None:
         self.settings = settings
         self._selector = settings.label_selector
-        self.store = Store(settings.cluster_name, indexed=bool(settings.event_queue_url))
+        self.store = Store(
+            settings.cluster_name, indexed=bool(settings.event_queue_url), accounts=fleet.others
+        )
         self._kube = kube
-        self._engine = engine
+        self._fleet = fleet
         self._images: WorkQueue[Key] = WorkQueue(lambda key: key.namespace)
         self._shares: WorkQueue[Key] = WorkQueue(lambda key: key.namespace)
         self._threads = ThreadPoolExecutor(settings.workers + 1, thread_name_prefix="reconcile")
@@ -84,6 +93,7 @@ class Controller:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drift: Drift | None = None
         self._jobs = jobs if jobs is not None else JobList()
+        self._maps = maps if maps is not None else MapList()
         self.ready = False
 
     async def start(self) -> None:
@@ -92,9 +102,9 @@ class Controller:
         while not await self._listed():
             await asyncio.sleep(START_PAUSE)
         for path in self.store.building():
-            self._engine.places.hold(path)
+            self._fleet.hold(path)
         since = time.monotonic()
-        await asyncio.to_thread(self._engine.prefetch, self.store.needs(), since)
+        await asyncio.to_thread(self._fleet.prefetch, self.store.needs(), since)
         for key in self.store.known():
             await self._enqueue(key, since, drift=True)
         workers = self.settings.workers
@@ -103,6 +113,7 @@ class Controller:
             asyncio.create_task(self._work(self._shares)),
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self._watch_jobs()),
+            asyncio.create_task(self._watch_maps()),
         ]
         self._listen()
         self.ready = True
@@ -112,15 +123,14 @@ class Controller:
         self.ready = False
         if self._drift is not None:
             self._drift.stop()
-        self._engine.applier.stop()
+        self._fleet.stop()
         await self._images.close()
         await self._shares.close()
-        for endless in self._tasks[-2:]:
+        for endless in self._tasks[-3:]:
             endless.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._engine.applier.close)
+        await asyncio.to_thread(self._fleet.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._engine.views.close()
 
     # Events from AWS
 
@@ -128,20 +138,22 @@ class Controller:
         """Have the queue of events consumed, where there is one."""
         if not self.settings.event_queue_url:
             return
-        sessions, loop = self._engine.sessions, asyncio.get_running_loop()
+        own, loop = self._fleet.own, asyncio.get_running_loop()
 
         def enqueue(keys: set[Key]) -> None:
             asyncio.run_coroutine_threadsafe(self._touched(keys), loop).result(ENQUEUE_SECONDS)
 
         around = Surroundings(
             cluster=self.settings.cluster_name,
-            account=sessions.account,
-            standing_on=self.store.standing_on,
-            views=self._engine.views,
-            forget_work=self._engine.work.forget,
+            knows=self._fleet.knows,
+            store=self.store,
+            views=self._fleet,
+            forget_parameters=own.views.forget_parameters,
+            forget_organizations=self._fleet.lists.forget_organizations,
+            forget_work=self._fleet.forget_work,
             enqueue=enqueue,
         )
-        self._drift = Drift(EventQueue(sessions, self.settings.event_queue_url), around)
+        self._drift = Drift(EventQueue(own.sessions, self.settings.event_queue_url), around)
         self._drift.start()
 
     async def _touched(self, keys: set[Key]) -> None:
@@ -176,7 +188,7 @@ class Controller:
     def _forget(self, key: Key) -> None:
         self.store.drop(key)
         if key.kind == "GoldenImage":
-            self._engine.places.leave(key.path)
+            self._fleet.leave(key.path)
         self._seen.pop(key, None)
         self._asked.pop(key, None)
         metrics.forget(key.kind, key.namespace, key.name)
@@ -196,7 +208,7 @@ class Controller:
         """Shares follow their images; images that are to go wait for their shares."""
         if key.kind == "GoldenImage":
             return self.store.shares_of(key)
-        return self.store.leaving_images(key.namespace)
+        return self.store.leaving_images()
 
     async def _wake(self, related: list[Key]) -> None:
         since = time.monotonic() - self._fresh
@@ -225,6 +237,7 @@ class Controller:
                     self._seen.setdefault(key_of(body), _trigger(body))
         if self.settings.jobs:
             await self._list_jobs()
+        await self._list_maps()
         for key in before:
             if key not in listed:
                 self._forget(key)
@@ -250,11 +263,11 @@ class Controller:
             metrics.SWEEPS.inc()
             await self._listed()  # also finds what a broken watch has missed
             since = time.monotonic()
-            await asyncio.to_thread(self._engine.prefetch, self.store.needs(), since)
+            await asyncio.to_thread(self._fleet.prefetch, self.store.needs(), since)
             for key in self.store.known():
                 await self._enqueue(key, since, drift=True)
             await asyncio.to_thread(
-                self._engine.end_strays, self.store.test_regions(), self.store.has_image
+                self._fleet.end_strays, self.store.test_regions(), self.store.has_image
             )
 
     async def _watch_jobs(self) -> None:
@@ -269,6 +282,25 @@ class Controller:
                 log.warning("listing Jobs failed", error=str(error))
                 continue
             await self._wake(sorted(changed, key=str))
+
+    async def _watch_maps(self) -> None:
+        """One listing of the ConfigMaps with account ids per poll, while a share names one."""
+        while True:
+            await asyncio.sleep(self.settings.poll_seconds)
+            if changed := await self._list_maps():
+                await self._wake(sorted(self.store.listing(changed), key=str))
+
+    async def _list_maps(self) -> set[tuple[str, str]]:
+        if not self.store.config_maps():
+            return set()
+        maps = self._kube.list_config_maps(self.settings.namespace_list)
+        try:
+            return self._maps.replace(await asyncio.to_thread(list, maps))
+        except (ApiException, HTTPError) as error:
+            told = getattr(error, "reason", None) or str(error)
+            log.warning("listing ConfigMaps failed", error=told)
+            self._maps.failed(f"ConfigMaps cannot be listed: {told}")
+            return set()
 
     async def _list_jobs(self) -> set[Key]:
         began = self._jobs.now()
@@ -355,11 +387,11 @@ class Controller:
         outcome: Outcome[Any]
         if isinstance(found, GoldenImage):
             save_image = partial(self._save, key)
-            outcome = self._engine.reconcile_image(found, self._image_scope(key), since, save_image)
+            outcome = self._fleet.reconcile_image(found, self._image_scope(key), since, save_image)
         else:
             save = partial(self._save, key)
             access = max(self._asked.get(key, since - ACCESS_AGE), since - ACCESS_AGE)
-            outcome = self._engine.reconcile_share(
+            outcome = self._fleet.reconcile_share(
                 found, self.store.share_scope(key), since, save, access
             )
         self._count(key, outcome)
@@ -382,7 +414,7 @@ class Controller:
         """End the build of a suspended GoldenImage; seconds until the next look."""
         if not isinstance(found, GoldenImage):
             return None
-        outcome = self._engine.stop_work(found, self._image_scope(key), since)
+        outcome = self._fleet.stop_work(found, self._image_scope(key), since)
         if outcome is None:
             return None
         self._count(key, outcome)

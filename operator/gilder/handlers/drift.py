@@ -35,7 +35,7 @@ class Queue(Protocol):
 
 
 class Forgetful(Protocol):
-    """What gilder.aws.view.Views offers."""
+    """What gilder.reconcile.fleet.Fleet offers."""
 
     def forget(
         self,
@@ -43,8 +43,17 @@ class Forgetful(Protocol):
         *,
         images: Iterable[str] = (),
         keys: Iterable[str] = (),
-        whole: bool = False,
+        volumes: Iterable[str] = (),
+        whole: Iterable[str] = (),
     ) -> None: ...
+
+
+class Related(Protocol):
+    """What gilder.handlers.store.Store offers."""
+
+    def standing_on(self, names: Iterable[str]) -> set[Key]: ...
+    def following(self, parameters: Iterable[str]) -> set[Key]: ...
+    def of_organizations(self) -> set[Key]: ...
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,11 @@ class Surroundings:
     """What the consumer works with."""
 
     cluster: str
-    account: Callable[[], str]
-    standing_on: Callable[[Iterable[str]], set[Key]]
+    knows: Callable[[str], bool]  # whether the operator acts in an account
+    store: Related
     views: Forgetful
+    forget_parameters: Callable[[str, Iterable[str]], None]
+    forget_organizations: Callable[[], None]
     forget_work: Callable[[str], None]  # what is known of builds in a Region
     enqueue: Callable[[set[Key]], None]  # blocks until they wait for their reconcile
 
@@ -145,34 +156,48 @@ class Drift:
 
     def _concerned(self, touched: Touched) -> set[Key]:
         """Resources that stand on what was touched; who has access is a matter of shares alone."""
+        store = self._around.store
+        if touched.organization:
+            return store.of_organizations()
+        if touched.parameters:
+            return store.following(touched.parameters)
         bare = {k.rsplit("/", 1)[1] for k in touched.keys}  # a spec may name a key by its id
-        keys = self._around.standing_on(touched.names | bare)
+        keys = store.standing_on(touched.names | bare)
         if not touched.state:
             keys = {k for k in keys if k.kind == "ImageShare"}
-        # AMIs are of one account; a key may be of another one, and is known by its ARN.
-        if keys and not touched.keys and touched.account != self._around.account():
+        # AMIs are of our accounts; a key may be of another one, and is known by its ARN.
+        if keys and not touched.keys and not self._around.knows(touched.account):
             return set()
         return keys
 
     def _forget(self, matched: Iterable[Touched]) -> None:
         images: dict[str, set[str]] = {}
+        volumes: dict[str, set[str]] = {}
         keys: dict[str, set[str]] = {}
-        whole: set[str] = set()
+        whole: dict[str, set[str]] = {}  # Region to accounts
         for touched in matched:
+            if touched.organization:
+                self._around.forget_organizations()
+                continue
+            if touched.parameters:
+                self._around.forget_parameters(touched.region, touched.parameters)
+                continue
             if touched.access:
                 images.setdefault(touched.region, set()).update(touched.images)
+                volumes.setdefault(touched.region, set()).update(touched.snapshots)
             if touched.builds:
                 self._around.forget_work(touched.region)
             elif touched.state and not touched.keys:
-                whole.add(touched.region)
+                whole.setdefault(touched.region, set()).add(touched.account)
             for key in touched.keys:
                 keys.setdefault(key.split(":")[3], set()).add(key)
         if whole:
             self._rests_until = time.monotonic() + self._reads.take()
-        for region in images.keys() | keys.keys() | whole:
+        for region in images.keys() | volumes.keys() | keys.keys() | whole.keys():
             self._around.views.forget(
                 region,
                 images=images.get(region, ()),
                 keys=keys.get(region, ()),
-                whole=region in whole,
+                volumes=volumes.get(region, ()),
+                whole=whole.get(region, ()),
             )

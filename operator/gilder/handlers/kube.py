@@ -14,7 +14,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from gilder.api.names import FINALIZER, GROUP, LABEL_BUILD, VERSION
+from gilder.api.names import FINALIZER, GROUP, LABEL_ACCOUNTS, LABEL_BUILD, VERSION
 from gilder.core.results import Event
 from gilder.handlers.store import Body, Key, Kind
 from gilder.reconcile.ports import ClusterError
@@ -176,9 +176,18 @@ class Kube:
 
     def list_jobs(self, namespaces: tuple[str, ...]) -> Iterator[Body]:
         """Jobs of ours, in these namespaces or in all of them; read page by page."""
+        return self._listed("/apis/batch/v1", "jobs", LABEL_BUILD, namespaces)
+
+    def list_config_maps(self, namespaces: tuple[str, ...]) -> Iterator[Body]:
+        """ConfigMaps with account ids, in these namespaces or in all of them."""
+        return self._listed("/api/v1", "configmaps", f"{LABEL_ACCOUNTS}=true", namespaces)
+
+    def _listed(
+        self, root: str, plural: str, selector: str, namespaces: tuple[str, ...]
+    ) -> Iterator[Body]:
         for namespace in namespaces or ("",):
-            where = _jobs(namespace) if namespace else "/apis/batch/v1/jobs"
-            query = f"{where}?labelSelector={quote(LABEL_BUILD)}&limit={PAGE}"
+            where = f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+            query = f"{where}?labelSelector={quote(selector)}&limit={PAGE}"
             more = ""
             while True:
                 answer = self._request("GET", query + more)

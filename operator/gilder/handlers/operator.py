@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import start_http_server
 
 from gilder.api.names import GROUP, VERSION
+from gilder.aws.accounts import Accounts
 from gilder.aws.limits import Limits
 from gilder.aws.sessions import Sessions
 from gilder.config import Settings
@@ -22,7 +23,10 @@ from gilder.handlers.controller import Controller
 from gilder.handlers.joblist import JobList, ListedJobs
 from gilder.handlers.kube import PAGE, PLURALS, Kube
 from gilder.handlers.leader import Leader
+from gilder.handlers.maplist import MapList
 from gilder.reconcile.engine import Engine
+from gilder.reconcile.fleet import Fleet
+from gilder.reconcile.places import Places
 
 log = structlog.get_logger("gilder")
 
@@ -66,22 +70,11 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
             await _lead(leader)
             running["leader"] = leader
         jobs = JobList()
-        engine = Engine(
-            Sessions(
-                mine.region,
-                metrics.count_call,
-                metrics.count_throttle,
-                Limits(mine.api_rate),
-                mine.cluster_name,
-            ),
-            mine.cluster_name,
-            poll=mine.poll_seconds,
-            jobs=ListedJobs(kube, jobs) if mine.jobs else None,
-            max_builds=mine.max_builds,
-        )
+        maps = MapList()
+        fleet = _fleet(mine, kube, jobs, maps)
         if mine.lease:
-            running["leader"].keep(lambda: _lost(engine))
-        controller = Controller(mine, kube, engine, jobs)
+            running["leader"].keep(lambda: _lost(fleet))
+        controller = Controller(mine, kube, fleet, jobs, maps)
         await controller.start()
         running["controller"] = controller
         health.ready = True
@@ -132,9 +125,34 @@ async def _lead(leader: Leader) -> None:
     log.info("leading", identity=leader.identity)
 
 
-def _lost(engine: Engine) -> None:
+def _fleet(settings: Settings, kube: Kube, jobs: JobList, maps: MapList) -> Fleet:
+    """Engines for the operator's own account and for those of its access file."""
+    limits = Limits(settings.api_rate)
+    places = Places(settings.max_builds)
+
+    def engine(sessions: Sessions) -> Engine:
+        return Engine(
+            sessions,
+            settings.cluster_name,
+            poll=settings.poll_seconds,
+            jobs=ListedJobs(kube, jobs) if settings.jobs else None,
+            places=places,
+        )
+
+    accounts = Accounts(
+        settings.access(),
+        region=settings.region,
+        on_call=metrics.count_call,
+        on_throttle=metrics.count_throttle,
+        limits=limits,
+        cluster=settings.cluster_name,
+    )
+    return Fleet(accounts, engine, maps=maps)
+
+
+def _lost(fleet: Fleet) -> None:
     """Another replica may act now: begin no further action, and end the process in order."""
-    engine.applier.stop()
+    fleet.stop()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -14,7 +14,7 @@ from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
 from gilder.api.imageshare import ImageRef, ImageShareSpec, ImageShareStatus
 from gilder.core import pool
 from gilder.core.needs import RegionNeeds
-from gilder.core.sharing import Share, recorded
+from gilder.core.shares import Share, recorded
 from gilder.handlers.standing import Standing
 from gilder.reconcile.inventory import ImageScope, Inventory, ShareScope
 
@@ -48,13 +48,16 @@ def key_of(body: Body) -> Key:
 class Store:
     """Bodies by key. An older resourceVersion never replaces a newer one of the same object."""
 
-    def __init__(self, cluster: str, *, indexed: bool = False) -> None:
+    def __init__(
+        self, cluster: str, *, indexed: bool = False, accounts: Iterable[str] = ()
+    ) -> None:
         self._lock = threading.Lock()
         self._standing: Standing[Key] | None = Standing() if indexed else None
         # As packed JSON, which takes a small fraction of the memory of what it is parsed to.
         self._bodies: dict[Key, bytes] = {}
         self._versions: dict[Key, tuple[str, str]] = {}  # uid, resourceVersion
-        self._inventory = Inventory(cluster)
+        self._cluster = cluster
+        self._inventory = Inventory(cluster, accounts)
 
     def put(self, body: Body) -> bool:
         """Take in an object; False when what is known is as new."""
@@ -70,6 +73,13 @@ class Store:
             self._bodies[key] = zlib.compress(json.dumps(kept, separators=(",", ":")).encode())
             self._index(key, pool.strings(kept))
             return True
+
+    def regroup(self, accounts: Iterable[str]) -> None:
+        """The accounts that the operator acts in are others now."""
+        with self._lock:
+            self._inventory = Inventory(self._cluster, accounts)
+            for key, text in self._bodies.items():
+                self._index(key, json.loads(zlib.decompress(text)))
 
     def _index(self, key: Key, body: Body) -> None:
         if self._standing is not None:
@@ -143,7 +153,7 @@ class Store:
         with self._lock:
             return [_share_key(p) for p in sorted(self._inventory.shares_of(key.path))]
 
-    def needs(self) -> dict[str, RegionNeeds]:
+    def needs(self) -> dict[str, dict[str, RegionNeeds]]:
         with self._lock:
             return self._inventory.needs()
 
@@ -163,11 +173,31 @@ class Store:
         with self._lock:
             return Key("GoldenImage", namespace, name) in self._bodies
 
-    def leaving_images(self, namespace: str) -> list[Key]:
-        """GoldenImages of a namespace that are being deleted."""
+    def leaving_images(self) -> list[Key]:
+        """GoldenImages that are being deleted."""
         with self._lock:
-            names = self._inventory.leaving_images(namespace)
-        return [Key("GoldenImage", namespace, name) for name in names]
+            paths = self._inventory.leaving_images()
+        return [Key("GoldenImage", *path.split("/", 1)) for path in paths]
+
+    def config_maps(self) -> set[tuple[str, str]]:
+        """Namespace and name of the ConfigMaps that shares take accounts from."""
+        with self._lock:
+            return self._inventory.config_maps()
+
+    def listing(self, maps: Iterable[tuple[str, str]]) -> set[Key]:
+        """Shares that take accounts from one of these ConfigMaps."""
+        with self._lock:
+            return {_share_key(s) for m in maps for s in self._inventory.listing(*m)}
+
+    def following(self, parameters: Iterable[str]) -> set[Key]:
+        """Shares that take accounts from one of these SSM parameters."""
+        with self._lock:
+            return {_share_key(s) for p in parameters for s in self._inventory.following(p)}
+
+    def of_organizations(self) -> set[Key]:
+        """Shares that take accounts from AWS Organizations."""
+        with self._lock:
+            return {_share_key(s) for s in self._inventory.of_organizations()}
 
 
 def _share_key(path: str) -> Key:
@@ -182,8 +212,17 @@ def _unreadable(key: Key, body: Body, why: str) -> Share:
     except ValidationError:
         status = ImageShareStatus()
     spec = ImageShareSpec(image_ref=ImageRef(name=key.name))
-    grants = frozenset((g.region, g.key_id) for g in status.grants)
-    return Share(key.path, key.namespace, spec, recorded(status), grants, unreadable=why)
+    return Share(
+        key.path,
+        key.namespace,
+        spec,
+        recorded(status),
+        frozenset((g.region, g.key_id) for g in status.grants),
+        frozenset((p.region, p.key_id) for p in status.key_policies),
+        frozenset((i.region, i.image_id) for i in status.images if i.snapshots),
+        unreadable=why,
+        homes={(i.region, i.image_id): i.account for i in status.images if i.account},
+    )
 
 
 def _older_or_same(version: tuple[str, str], known: tuple[str, str] | None) -> bool:

@@ -1,15 +1,17 @@
 """Carry out a plan's actions: key before permission, Regions and stages apart, nothing raised."""
 
+import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
-from gilder.aws import builds, checks, errors, images, keys, resources
+from gilder.aws import builds, checks, errors, images, keys, policies, resources, snapshots
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
+from gilder.core import rules
 from gilder.core.actions import (
     WORK,
     AnyAction,
@@ -25,25 +27,37 @@ from gilder.core.actions import (
     EndTest,
     LaunchTest,
     ModifyLaunchPermission,
+    ModifySnapshotPermission,
+    PutKeyPolicy,
     RevokeGrant,
     RunCheck,
     StartBuild,
     TagResources,
     UntagResources,
 )
-from gilder.core.observed import Principals, Problem
+from gilder.core.observed import NOBODY, Problem
 from gilder.core.results import Result
+from gilder.core.sharing import without
 from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
 
 PARALLEL = 8  # changing calls at once, of one operator
 
-# Access is given key first, permission after, and taken in the opposite order.
-STAGES: tuple[tuple[type[AnyAction], ...], ...] = (
-    (TagResources, UntagResources, CreateImage, CopyImage, EnableImage, DeregisterImage, *WORK),
-    (CreateGrant,),
-    (ModifyLaunchPermission,),
-    (RevokeGrant,),
-)
+IMAGES, KEYS, PERMISSIONS, REVOCATIONS = STAGES = range(4)
+
+
+def stage_of(action: AnyAction) -> int:
+    """Access is given key first, permission after, and taken in the opposite order."""
+    match action:
+        case CreateGrant():
+            return KEYS
+        case PutKeyPolicy():
+            return REVOCATIONS if action.remove else KEYS
+        case ModifyLaunchPermission() | ModifySnapshotPermission():
+            return PERMISSIONS
+        case RevokeGrant():
+            return REVOCATIONS
+        case _:
+            return IMAGES
 
 
 class Applier:
@@ -67,10 +81,10 @@ class Applier:
         """Try every action that may be tried; failures are results and hold up no other Region."""
         results: list[Result] = []
         for stage in STAGES:
-            batch = [a for a in actions if isinstance(a, stage)]
+            batch = [a for a in actions if stage_of(a) == stage]
             ready, skipped = _ready(batch, results)
             results += skipped
-            if stage == STAGES[0]:
+            if stage == IMAGES:
                 results += self._by_region(ready)
             else:
                 results += self._pool.map(self._one, ready)
@@ -105,6 +119,10 @@ class Applier:
             self._touched(action)
             found = errors.problem(error, action.describe(), action.region)
             return Result(action, _refused(action, found))
+        except policies.PolicyChangedError as error:
+            self._touched(action)
+            told = f"{action.describe()}: {error}. It is planned anew"
+            return Result(action, Problem("KeyPolicyConflict", told, False, action.region))
         except ClusterError as error:
             told = f"{action.describe()}: {error}"
             return Result(action, Problem("KubernetesError", told, error.permanent, action.region))
@@ -153,6 +171,16 @@ class Applier:
                 keys.revoke_grant(self._sessions.kms(action.region), action.key, action.grant)
             case ModifyLaunchPermission():
                 images.modify_permissions(ec2, action.image, action.add, action.remove)
+            case ModifySnapshotPermission():
+                snapshots.modify(ec2, action.snapshot, add=action.add, remove=action.remove)
+            case PutKeyPolicy():
+                policies.change(
+                    self._sessions.kms(action.region),
+                    action.key,
+                    action.sid,
+                    action.statement,
+                    action.before,
+                )
             case _:
                 return self._do_work(action)
         return ""
@@ -204,33 +232,37 @@ def _ready(
     actions: Iterable[AnyAction], before: Sequence[Result]
 ) -> tuple[list[AnyAction], list[Result]]:
     """Actions whose precondition in earlier stages came true, and the others as failures."""
-    failed = {
-        (r.action.account, r.action.key): r.problem
-        for r in before
-        if isinstance(r.action, CreateGrant) and r.problem
-    }
-    kept_open = {
-        r.action.image: r.problem
-        for r in before
-        if isinstance(r.action, ModifyLaunchPermission) and r.problem
-    }
+    failed: dict[tuple[str, str], Problem] = {}  # name as in `needs`, key
+    unmade: dict[str, Problem] = {}  # grants by name
+    kept_open: dict[str, Problem] = {}  # by AMI
+    for result in before:
+        if result.problem is None:
+            continue
+        match result.action:
+            case CreateGrant() as grant:
+                unmade[grant.name] = result.problem
+                if not grant.extra:
+                    failed[(grant.account, grant.key)] = result.problem
+            case PutKeyPolicy() as put:
+                failed |= {(name, put.key): result.problem for name in put.add}
+            case ModifyLaunchPermission() | ModifySnapshotPermission() as permission:
+                kept_open[permission.image] = result.problem
     ready: list[AnyAction] = []
     skipped: list[Result] = []
     for action in actions:
         match action:
-            case ModifyLaunchPermission():
+            case ModifyLaunchPermission() | ModifySnapshotPermission():
                 lacking = frozenset(a for a, k in action.needs if (a, k) in failed)
-                add = action.add - Principals(lacking)
+                add = without(action.add, lacking)
                 if add or action.remove:
                     ready.append(replace(action, add=add))
                 if lacking:
                     why = next(p for pair, p in failed.items() if pair in action.needs)
-                    skipped.append(
-                        Result(replace(action, add=Principals(lacking)), _held(action, why))
-                    )
-            case RevokeGrant():
+                    lost = replace(action, add=action.add - add, remove=NOBODY)
+                    skipped.append(Result(lost, _held(lost, why)))
+            case RevokeGrant() | PutKeyPolicy():
                 blocking = [p for i in action.images if (p := kept_open.get(i))]
-                if action.replaced_by and (p := failed.get((action.account, action.key))):
+                if isinstance(action, RevokeGrant) and (p := unmade.get(action.replaced_by)):
                     blocking.append(p)
                 if blocking:
                     skipped.append(Result(action, _held(action, blocking[0])))
@@ -243,6 +275,8 @@ def _ready(
 
 def _refused(action: AnyAction, problem: Problem) -> Problem:
     """What a person must mend, with the field that the action came from."""
+    if problem.reason == "AccessDenied":
+        return _denied(action, problem)
     if problem.reason != "AWSError":
         return problem
     told, region = f"{problem.message}. Correct it", problem.region
@@ -253,6 +287,27 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
             return Problem("TestRefused", f"spec.gates.ssm.instance: {told}", True, region)
         case RunCheck():
             return Problem("TestRefused", f"spec.gates.ssm: {told}", True, region)
+        case _:
+            return problem
+
+
+def _denied(action: AnyAction, problem: Problem) -> Problem:
+    """A denial by a key policy, with the statement that whoever owns the key must add."""
+    match action:
+        case PutKeyPolicy() if action.statement is not None:
+            told = (
+                f"{problem.message}, or add this statement to the key policy yourself, and set "
+                f"spec.kms.mode to Grant: {json.dumps(action.statement)}"
+            )
+            return replace(problem, message=told)
+        case CreateGrant():
+            account = action.key.split(":")[4]
+            statement = rules.operator_statement(account, action.key)
+            told = (
+                f"{problem.message}, and see that the key policy lets the operator's account in: "
+                f"{json.dumps(statement)}"
+            )
+            return replace(problem, message=told)
         case _:
             return problem
 

@@ -1,10 +1,10 @@
-"""The two reconciles, each one straight line: resolve, observe, plan, apply, report."""
+"""One AWS account: the reconcile of a GoldenImage, and the plan of an ImageShare's part there."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus
+from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.aws import errors, images
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
@@ -28,11 +28,10 @@ from gilder.core.plan import Draft, freeze
 from gilder.core.recipes import recipe_name
 from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
-from gilder.core.report_share import claims, report_share
-from gilder.core.report_share import is_drift as share_drifted
 from gilder.core.report_work import report_stop
 from gilder.core.results import Result
-from gilder.core.sharing import SharePlan, access_needs, plan_share
+from gilder.core.shares import Share, access_needs
+from gilder.core.sharing import SharePlan, plan_share
 from gilder.core.times import rfc3339
 from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
 from gilder.core.wanted import Wanted
@@ -49,7 +48,6 @@ POLLED = 60.0  # pauses below it are polls, which follow the setting of the poll
 MAX_BUILDS = 10  # at once, unless told otherwise
 
 Clock = Callable[[], datetime]
-Save = Callable[[ImageShareStatus], None]
 SaveImage = Callable[[GoldenImageStatus], None]
 
 
@@ -68,20 +66,25 @@ class Engine:
         clock: Clock = utc_now,
         poll: float = POLL,
         jobs: Jobs | None = None,
-        max_builds: int = MAX_BUILDS,
+        places: Places | None = None,
     ) -> None:
         self.sessions = sessions
         self.cluster = cluster
         self.views = Views(sessions, cluster)
         self.work = WorkViews(sessions, cluster)
         self.jobs: Jobs = jobs if jobs is not None else NoJobs()
-        self.places = Places(max_builds)
+        self.places = places if places is not None else Places(MAX_BUILDS)
         self.applier = Applier(sessions, self.views, self.work, self.jobs)
         self._clock = clock
         self._poll = poll
 
     def now(self) -> datetime:
         return self._clock()
+
+    def close(self) -> None:
+        """Wait for what is under way; call it after everybody who applies has come back."""
+        self.applier.close()
+        self.views.close()
 
     # GoldenImage
 
@@ -124,7 +127,7 @@ class Engine:
                 save(image.status.model_copy(update={"build": plan.build.record}))
             results = self.applier.apply(plan.plan.actions)
         status, events = report_image(image, want, plan, seen, results, rfc3339(self._clock()))
-        again = self._again(plan.plan.retry_after, results)
+        again = self.again(plan.plan.retry_after, results)
         if not full and again is not None:
             again = max(again, POLLED)  # nothing moves on by itself
         if any(r.problem and r.problem.permanent and isinstance(r.action, STARTS) for r in results):
@@ -135,7 +138,7 @@ class Engine:
             results,
             drift=image_drifted(image, want, plan),
             again=again,
-            failed=_passing(*plan.plan.problems, *(r.problem for r in results)),
+            failed=passing(*plan.plan.problems, *(r.problem for r in results)),
         )
 
     def plan_image(
@@ -155,6 +158,8 @@ class Engine:
         self, image: GoldenImage, scope: ImageScope, since: float
     ) -> tuple[Observed, Problem | None]:
         """The AMIs of a GoldenImage, or why nothing can be planned for it."""
+        if scope.barred is not None:
+            return Observed("", {}), scope.barred
         seen, lack = self._observe(needs.of_image(scope.want, scope.jobs), since)
         return seen, lack or _wrong_account(image, seen)
 
@@ -191,8 +196,8 @@ class Engine:
             report_stop(image, plan, rfc3339(self._clock())),
             tuple(report.action_events(results, drift=False)),
             results,
-            again=self._again(plan.plan.retry_after, results),
-            failed=_passing(*problems),
+            again=self.again(plan.plan.retry_after, results),
+            failed=passing(*problems),
         )
 
     def _plan_end(
@@ -236,7 +241,7 @@ class Engine:
             # Looked at once more before the finalizer goes, so that nothing is left behind.
             return Outcome(image.status, results=results, again=0.0)
         status, events = report_deletion(image, plan, (), results, rfc3339(self._clock()))
-        failed = _passing(*plan.problems, *(r.problem for r in results))
+        failed = passing(*plan.problems, *(r.problem for r in results))
         return Outcome(status, tuple(events), results, again=self._poll, failed=failed)
 
     def _end_work(
@@ -264,10 +269,10 @@ class Engine:
         if clear and not results:
             self.places.leave(want.key)
             return None
-        again = self._again(plan.retry_after, results)
+        again = self.again(plan.retry_after, results)
         told = image.model_copy(update={"status": status})
         status, events = report_deletion(told, plan, (), results, rfc3339(self._clock()))
-        failed = _passing(*plan.problems, *(r.problem for r in results))
+        failed = passing(*plan.problems, *(r.problem for r in results))
         return Outcome(
             status, tuple(events), results, again=self._poll if again is None else again,
             failed=failed,
@@ -291,43 +296,6 @@ class Engine:
 
     # ImageShare
 
-    def reconcile_share(
-        self,
-        share: ImageShare,
-        scope: ShareScope,
-        since: float,
-        save: Save,
-        access_since: float | None = None,
-    ) -> Outcome[ImageShareStatus]:
-        """One pass over an ImageShare. `save` writes a status before anything is given.
-
-        `access_since` is the `since` of launch permissions, grants and key policies.
-        """
-        if share.metadata.abandoned:
-            return Outcome(share.status, release=True)
-        mine = scope.mine
-        if mine.leaving and mine.passive:
-            # Deleting what is suspended or only observed lets go of it as it is.
-            return Outcome(share.status, release=True)
-        seen, plan = self.plan_share(scope, since, access_since=access_since)
-        results: tuple[Result, ...] = ()
-        if share.spec.management_policy == "Full":
-            before = None if mine.leaving else claims(share, mine, plan)
-            if before is not None:
-                save(before)
-            results = self.applier.apply(plan.plan.actions)
-        status, events = report_share(share, mine, plan, seen, results, rfc3339(self._clock()))
-        problems = [*plan.plan.problems, *(r.problem for r in results)]
-        return Outcome(
-            status,
-            tuple(events),
-            results,
-            drift=share_drifted(share, plan),
-            again=self._again(plan.plan.retry_after, results),
-            failed=_passing(*problems),
-            release=mine.leaving and plan.plan.settled,
-        )
-
     def plan_share(
         self,
         scope: ShareScope,
@@ -335,9 +303,10 @@ class Engine:
         overlay: Callable[[Observed], Observed] | None = None,
         access_since: float | None = None,
     ) -> tuple[Observed, SharePlan]:
-        """Observe and plan, without changing anything.
+        """Observe and plan one part of a share, the one of this account; nothing is changed.
 
         `overlay` may add AMIs that are only planned, before it is read who has access.
+        `access_since` is the `since` of launch permissions, grants and key policies.
         """
         needed = needs.of_share(scope.mine)
         for regions in scope.regions.values():
@@ -358,13 +327,14 @@ class Engine:
         return needs.AccessNeeds(
             places=places,
             keys=keys,
-            policies=bool(spec.organizations or spec.organizational_units),
+            policies=_reads_policies(scope.mine),
             public=frozenset(r for r, _ in places) if spec.public else frozenset(),
+            volumes=places if spec.snapshots else scope.mine.recorded_volumes,
         )
 
-    def prefetch(self, inventory_needs: dict[str, RegionNeeds], since: float) -> None:
+    def prefetch(self, needed: Mapping[str, RegionNeeds], since: float) -> None:
         """Read what a whole sweep will look at in as few calls as it takes."""
-        self._observe(inventory_needs, since, whole=True)
+        self._observe(needed, since, whole=True)
 
     # Both
 
@@ -376,7 +346,7 @@ class Engine:
         except errors.AWS_ERRORS as error:
             return Observed("", {}), errors.problem(error, "asking which account this is")
 
-    def _again(self, wish: float | None, results: tuple[Result, ...]) -> float | None:
+    def again(self, wish: float | None, results: tuple[Result, ...]) -> float | None:
         """After a change look at once; while something is under way, poll."""
         done = [r.action for r in results if r.done]
         if any(not isinstance(a, SLOW) for a in done):
@@ -449,7 +419,13 @@ def _stopped(problem: Problem, want: Wanted | None = None) -> ImagePlan:
     return ImagePlan(freeze(draft), build=kept(want) if want is not None else NO_BUILD)
 
 
-def _passing(*problems: Problem | None) -> bool:
+def _reads_policies(share: Share) -> bool:
+    """Whether the plan of a share looks at key policies."""
+    who = share.principals
+    return bool(who.organizations or who.units or share.recorded_policies or share.edits_policies)
+
+
+def passing(*problems: Problem | None) -> bool:
     return any(p is not None and not p.permanent for p in problems)
 
 
@@ -459,5 +435,6 @@ def _wrong_account(image: GoldenImage, seen: Observed) -> Problem | None:
     return Problem(
         "WrongAccount",
         f"spec.account: the operator's credentials belong to account {seen.account}, not to "
-        f"{image.spec.account}. Correct the field, or run an operator with credentials for it",
+        f"{image.spec.account}. Correct the field, or have that account added to the operator's "
+        "access file",
     )

@@ -2,20 +2,31 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from gilder.api import GoldenImage, GoldenImageSpec, ImageShare
 from gilder.api.imageshare import ImageShareSpec
 from gilder.core import needs, pool
 from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
-from gilder.core.sharing import Claims, Gilded, Place, Share, recorded, selects
+from gilder.core.observed import Problem
+from gilder.core.shares import (
+    Claims,
+    Gilded,
+    KeyPlace,
+    Place,
+    Share,
+    last_listed,
+    recorded,
+    selects,
+)
+from gilder.core.statements import reaches
 from gilder.core.wanted import Wanted, wanted
 from gilder.core.work import SeenJob
 
 K = TypeVar("K")
-KeyPlace = tuple[str, str]  # Region, key ARN
+NONE: Mapping[Any, str] = {}
 Operations = frozenset[str]
 
 
@@ -26,6 +37,7 @@ class ImageScope:
     want: Wanted
     sharers: tuple[str, ...] = ()  # shares that name it, or still claim one of its AMIs
     jobs: tuple[SeenJob, ...] = ()  # Kubernetes Jobs that build it
+    barred: Problem | None = None  # why nothing may be done for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,41 @@ class ShareScope:
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     claims: Claims = field(default_factory=dict)  # of shares of other AMIs under the same keys
 
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """The accounts of its AMIs, one part of the plan each; "" is the operator's own."""
+        mine = self.mine
+        found = {mine.plain_account} if mine.spec.image_ref.images else set()
+        found |= {g.account for g in self.goldens if selects(mine, g)}
+        found |= {mine.homes.get(p, "") for p in mine.recorded}
+        found |= {mine.key_homes.get(k, "") for k in mine.recorded_keys | mine.recorded_policies}
+        return tuple(sorted(found)) or ("",)
+
+    def part(self, account: str) -> "ShareScope":
+        """What concerns one account."""
+        others = tuple(_part(o, account) for o in self.others)
+        regions = {
+            g.key: self.regions.get(g.key, frozenset())
+            for g in self.goldens
+            if g.account == account
+        }
+        return replace(self, mine=_part(self.mine, account), others=others, regions=regions)
+
+
+def _part(share: Share, account: str) -> Share:
+    if not account and not share.homes and not share.key_homes:
+        return share
+    keys = {k for k in share.recorded_keys if share.key_homes.get(k, "") == account}
+    policies = {k for k in share.recorded_policies if share.key_homes.get(k, "") == account}
+    there = {p: w for p, w in share.recorded.items() if share.homes.get(p, "") == account}
+    return replace(
+        share,
+        part=account,
+        recorded=there,
+        recorded_keys=frozenset(keys),
+        recorded_policies=frozenset(policies),
+    )
+
 
 class Inventory:
     """GoldenImages and ImageShares by `<namespace>/<name>`, indexed by what relates them.
@@ -46,8 +93,9 @@ class Inventory:
     what it hands out is.
     """
 
-    def __init__(self, cluster: str) -> None:
+    def __init__(self, cluster: str, accounts: Iterable[str] = ()) -> None:
         self.cluster = cluster
+        self.accounts = frozenset(accounts)  # that the operator acts in besides its own
         # Statuses are not kept: with thousands of resources they are most of the memory.
         self._specs: dict[str, GoldenImageSpec] = {}
         self._image_places: dict[str, frozenset[Place]] = {}
@@ -62,6 +110,9 @@ class Inventory:
         self._claims_of: dict[str, tuple[tuple[KeyPlace, str], ...]] = {}
         self._owner: dict[Place, str] = {}  # AMI -> GoldenImage
         self._in_namespace: dict[str, set[str]] = {}  # namespace -> GoldenImages
+        self._by_list: dict[tuple[str, str], set[str]] = {}  # namespace, ConfigMap -> shares
+        self._by_parameter: dict[str, set[str]] = {}  # SSM parameter -> shares
+        self._by_organization: set[str] = set()  # shares with accounts from AWS Organizations
         self._building: dict[str, bool] = {}  # GoldenImages under build -> whether by a Job
         self._test_regions: set[str] = set()  # Regions in which there ever was an SSM gate
 
@@ -83,6 +134,8 @@ class Inventory:
             held=frozenset(
                 v.version for v in image.status.versions if v.gate in ("Pending", "Failed")
             ),
+            account=self._account(image.spec.account),
+            allowed_namespaces=image.spec.allowed_namespaces,
         )
         self._in_namespace.setdefault(meta.namespace, set()).add(meta.key)
         for place in self._image_places[meta.key]:
@@ -119,20 +172,30 @@ class Inventory:
     def test_regions(self) -> frozenset[str]:
         return frozenset(self._test_regions)
 
+    def _account(self, written: str | None) -> str:
+        return written if written in self.accounts else ""
+
     def put_share(self, share: ImageShare) -> None:
-        meta = share.metadata
+        meta, status = share.metadata, share.status
+        homes = {(i.region, i.image_id): i.account for i in status.images if i.account}
+        keyed = (*status.grants, *status.key_policies)
+        key_homes = {(k.region, k.key_id): k.account for k in keyed if k.account}
         found = Share(
             key=meta.key,
             namespace=meta.namespace,
             spec=_lean(share.spec),
-            recorded=recorded(share.status),
-            recorded_keys=pool.one(
-                frozenset(pool.one((g.region, g.key_id)) for g in share.status.grants)
-            ),
+            recorded=recorded(status),
+            recorded_keys=_pairs((g.region, g.key_id) for g in status.grants),
+            recorded_policies=_pairs((p.region, p.key_id) for p in status.key_policies),
+            recorded_volumes=_pairs((i.region, i.image_id) for i in status.images if i.snapshots),
             leaving=meta.deleting,
             paused=meta.paused,
+            homes=homes or NONE,
+            key_homes=key_homes or NONE,
+            plain_account=self._account(share.spec.image_ref.account),
+            listed=last_listed(status),
         )
-        keys = {(i.region, i.image_id): i.kms_key_id for i in share.status.images if i.kms_key_id}
+        keys = {(i.region, i.image_id): i.kms_key_id for i in status.images if i.kms_key_id}
         self._put(found, keys)
 
     def put_unreadable(self, share: Share) -> None:
@@ -144,18 +207,26 @@ class Inventory:
         self._shares[share.key] = share
         ref = share.spec.image_ref
         if ref.name is not None and not share.unreadable:
-            self._by_name.setdefault(f"{share.namespace}/{ref.name}", set()).add(share.key)
+            self._by_name.setdefault(f"{share.source_namespace}/{ref.name}", set()).add(share.key)
         if ref.selector is not None:
-            self._by_selector.setdefault(share.namespace, set()).add(share.key)
+            self._by_selector.setdefault(share.source_namespace, set()).add(share.key)
         for place in _share_places(share):
             self._by_place.setdefault(place, set()).add(share.key)
-        if share.leaving or share.spec.kms.mode != "Grant":
+        for one in share.spec.accounts_from:
+            if one.config_map is not None:
+                at = (share.namespace, one.config_map.name)
+                self._by_list.setdefault(at, set()).add(share.key)
+            elif one.ssm_parameter is not None:
+                self._by_parameter.setdefault(one.ssm_parameter.name, set()).add(share.key)
+            else:
+                self._by_organization.add(share.key)
+        if share.leaving or not share.spec.kms.grants:
             return
         claims = tuple(
             {
-                pool.one((pool.one((place[0], key)), account))
+                pool.one((pool.one((place[0], key)), name))
                 for place, key in keys.items()
-                for account in (share.recorded[place] & share.principals).accounts
+                for name in _claimed(share, place)
             }
         )
         self._claims_of[share.key] = claims
@@ -168,8 +239,14 @@ class Inventory:
             return
         ref = share.spec.image_ref
         if ref.name is not None:
-            _discard(self._by_name, f"{share.namespace}/{ref.name}", key)
-        _discard(self._by_selector, share.namespace, key)
+            _discard(self._by_name, f"{share.source_namespace}/{ref.name}", key)
+        _discard(self._by_selector, share.source_namespace, key)
+        for one in share.spec.accounts_from:
+            if one.config_map is not None:
+                _discard(self._by_list, (share.namespace, one.config_map.name), key)
+            elif one.ssm_parameter is not None:
+                _discard(self._by_parameter, one.ssm_parameter.name, key)
+        self._by_organization.discard(key)
         for place in _share_places(share):
             _discard(self._by_place, place, key)
         for at, account in self._claims_of.pop(key, ()):
@@ -179,6 +256,10 @@ class Inventory:
                 del self._claimed[at][account]
 
     # Questions
+
+    def account_of(self, key: str) -> str:
+        """The account that a GoldenImage is in; "" for the operator's own."""
+        return self._gilded[key].account
 
     def image_scope(self, key: str) -> ImageScope:
         """Raises KeyError for a GoldenImage that is not there."""
@@ -204,7 +285,8 @@ class Inventory:
         for other in others:
             # What another share names is known to exist, so that it counts as resolved.
             name = other.spec.image_ref.name
-            found = self._gilded.get(f"{other.namespace}/{name}") if name is not None else None
+            there = f"{other.source_namespace}/{name}"
+            found = self._gilded.get(there) if name is not None else None
             if found is not None:
                 goldens.setdefault(found.key, found)
         chosen = tuple(goldens[k] for k in sorted(goldens))
@@ -221,19 +303,38 @@ class Inventory:
         golden = self._gilded.get(key)
         return set() if golden is None else self._selecting(golden) | self._sharers(golden)
 
-    def leaving_images(self, namespace: str) -> list[str]:
-        """Names of the GoldenImages of a namespace that are being deleted."""
-        there = (self._gilded[k] for k in self._in_namespace.get(namespace, ()))
-        return sorted(g.name for g in there if g.deleting)
+    def leaving_images(self) -> list[str]:
+        """GoldenImages that are being deleted."""
+        return sorted(k for k, g in self._gilded.items() if g.deleting)
 
-    def needs(self) -> dict[str, RegionNeeds]:
-        """What all resources together need of each Region, so that one read serves them all."""
-        return needs.merge(
-            (
-                *(needs.of_image(w) for w in self._wants.values()),
-                *(needs.of_share(s) for s in self._shares.values()),
-            )
-        )
+    def listing(self, namespace: str, config_map: str) -> set[str]:
+        """Shares that take accounts from a ConfigMap."""
+        return set(self._by_list.get((namespace, config_map), ()))
+
+    def config_maps(self) -> set[tuple[str, str]]:
+        """Namespace and name of the ConfigMaps that shares take accounts from."""
+        return set(self._by_list)
+
+    def following(self, parameter: str) -> set[str]:
+        """Shares that take accounts from an SSM parameter."""
+        return set(self._by_parameter.get(parameter, ()))
+
+    def of_organizations(self) -> set[str]:
+        """Shares that take accounts from AWS Organizations."""
+        return set(self._by_organization)
+
+    def needs(self) -> dict[str, dict[str, RegionNeeds]]:
+        """What all resources together need, by account ("": the operator's own) and Region, so
+        that one read serves them all."""
+        found: dict[str, list[Mapping[str, RegionNeeds]]] = {"": []}
+        for key, want in self._wants.items():
+            account = self._gilded[key].account
+            found.setdefault(account, []).append(needs.of_image(want))
+        for share in self._shares.values():
+            accounts = {*share.homes.values(), *share.key_homes.values(), share.plain_account, ""}
+            for account in accounts:
+                found.setdefault(account, []).append(needs.of_share(_part(share, account)))
+        return {a: needs.merge(some) for a, some in found.items()}
 
     def _places_of(self, golden: Gilded) -> frozenset[Place]:
         return self._image_places.get(golden.key, frozenset())
@@ -245,11 +346,11 @@ class Inventory:
     def _selected(self, share: Share) -> Iterable[Gilded]:
         ref = share.spec.image_ref
         if ref.name is not None:
-            found = self._gilded.get(f"{share.namespace}/{ref.name}")
+            found = self._gilded.get(f"{share.source_namespace}/{ref.name}")
             return [found] if found is not None else []
         if ref.selector is None:
             return []
-        there = (self._gilded[k] for k in self._in_namespace.get(share.namespace, ()))
+        there = (self._gilded[k] for k in self._in_namespace.get(share.source_namespace, ()))
         return [g for g in there if selects(share, g)]
 
     def _selecting(self, golden: Gilded) -> set[str]:
@@ -258,7 +359,8 @@ class Inventory:
         return self._by_name.get(golden.key, set()) | chosen
 
     def _sharers(self, golden: Gilded) -> set[str]:
-        found = set(self._by_name.get(golden.key, ()))
+        named = self._by_name.get(golden.key, ())
+        found = {k for k in named if golden.admits(self._shares[k].namespace)}
         for place in self._places_of(golden):
             claimers = self._by_place.get(place, ())
             found |= {k for k in claimers if place in self._shares[k].recorded}
@@ -284,6 +386,10 @@ def _places(image: GoldenImage) -> frozenset[Place]:
     return frozenset(pool.one((i.region, i.image_id)) for v in versions for i in v.images)
 
 
+def _pairs(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    return pool.one(frozenset(pool.one(p) for p in pairs))
+
+
 def _lean(spec: ImageShareSpec) -> ImageShareSpec:
     """The same spec, with the parts that are alike in most shares held in common."""
     alike = {"kms": spec.kms, "versions": spec.versions, "accounts": spec.accounts}
@@ -293,6 +399,16 @@ def _lean(spec: ImageShareSpec) -> ImageShareSpec:
 def _share_places(share: Share) -> set[Place]:
     plain = {(i.region, i.id) for i in share.spec.image_ref.images}
     return plain | set(share.recorded)
+
+
+def _claimed(share: Share, place: Place) -> set[str]:
+    """Who needs key access for an AMI, by the names of Claims."""
+    ours = share.recorded[place]
+    if not share.spec.changes_by_itself:
+        ours = ours & share.principals
+    kms = share.spec.kms
+    found = {g for a in ours.accounts for g in kms.grantees(a)}
+    return found | reaches(ours) if kms.edits_policy else found
 
 
 def _operations(share: Share) -> Operations:

@@ -40,3 +40,17 @@ class NoJobs:
 
     def log(self, namespace: str, name: str) -> str:  # noqa: ARG002
         return ""
+
+
+class ConfigMaps(Protocol):
+    """ConfigMaps with the label goldenimage.dev/accounts: "true"."""
+
+    def read(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The data of one, None when there is none. May raise ClusterError."""
+
+
+class NoConfigMaps:
+    """Where there is no Kubernetes to ask."""
+
+    def read(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        raise ClusterError(f"ConfigMap {namespace}/{name} cannot be read here", permanent=True)

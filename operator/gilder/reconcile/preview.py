@@ -2,42 +2,50 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from gilder.api import GoldenImage, ImageShare
 from gilder.api.goldenimage import LatestVersion
-from gilder.core.observed import Grant, Observed, Principals, RegionView
+from gilder.core.observed import Grant, Key, Observed, Principals, RegionView
 from gilder.core.plan import Plan
 from gilder.core.predict import predict
 from gilder.core.report_share import claims
-from gilder.core.sharing import Place
+from gilder.core.shares import KeyPlace, Place
+from gilder.core.sharing import SharePlan, together
 from gilder.core.versions import ImagePlan, plan_image
 from gilder.core.wanted import Wanted
 from gilder.reconcile.engine import Engine, plan_scope
+from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.inventory import Inventory
+
+V = TypeVar("V")
 
 ROUNDS = 6  # plans that follow from one another; capture, encrypt, copy, tag is the longest chain
 
 
 def preview(
-    engine: Engine, images: Iterable[GoldenImage], shares: Iterable[ImageShare]
+    fleet: Fleet, images: Iterable[GoldenImage], shares: Iterable[ImageShare]
 ) -> dict[tuple[str, str], Plan]:
     """(kind, namespace/name) to the whole plan, images first. Nothing is changed.
 
     Steps that follow from earlier ones are in it, with placeholders for ids AWS will give.
     """
-    inventory = Inventory(engine.cluster)
+    inventory = Inventory(fleet.own.cluster, fleet.others)
     for image in images:
         inventory.put_image(image)
     for share in shares:
         inventory.put_share(share)
-    since = engine.views.now()
-    engine.prefetch(inventory.needs(), since)
+    since = fleet.own.views.now()
+    fleet.prefetch(inventory.needs(), since)
     plans: dict[tuple[str, str], Plan] = {}
-    world: dict[str, RegionView] = {}  # Regions as the plans so far would leave them
+    # Regions by account as the plans so far would leave them.
+    worlds: dict[str, dict[str, RegionView]] = {}
     for image in sorted(images, key=lambda i: i.metadata.key):
         key = image.metadata.key
-        scope = inventory.image_scope(key)
+        scope = fleet.admitted(image, inventory.image_scope(key))
         want = scope.want
+        account = inventory.account_of(key)
+        engine, world = fleet.engine(account), worlds.setdefault(account, {})
         seen, now = engine.plan_image(image, scope, since)
         for region, view in seen.regions.items():
             known = world.get(region, view)
@@ -54,22 +62,29 @@ def preview(
             status = image.status.model_copy(update={"latest": latest})
             inventory.put_image(image.model_copy(update={"status": status}))
     in_order = sorted(shares, key=lambda s: s.metadata.key)
+
+    def overlay(account: str, seen: Observed) -> Observed:
+        return _overlay(seen, worlds.get(account, {}))
+
     for share in in_order:
         # What each would claim, since shares of other AMIs may need grants on the same keys.
-        whole_scope = inventory.share_scope(share.metadata.key)
-        _, found = engine.plan_share(whole_scope, since, lambda s: _overlay(s, world))
-        claimed = claims(share, whole_scope.mine, found)
+        scope_of = fleet.declared(inventory.share_scope(share.metadata.key), since)
+        parts = fleet.plan_share(scope_of, since, overlay)
+        claimed = claims(share, scope_of.mine, together([p for _, p in parts.values()]))
         if claimed is not None:
             inventory.put_share(share.model_copy(update={"status": claimed}))
-    given = _Given()
+    given: dict[str, _Given] = {}
     for share in in_order:
-        whole_scope = inventory.share_scope(share.metadata.key)
-        seen, found = engine.plan_share(whole_scope, since, lambda s: _overlay(s, world))
-        if seen.account:
-            seen = given.onto(seen)
-            found = plan_scope(whole_scope, seen, engine.cluster)
-            given.learn(seen, predict(seen, found.plan.actions))
-        plans[("ImageShare", share.metadata.key)] = found.plan
+        scope_of = fleet.declared(inventory.share_scope(share.metadata.key), since)
+        found: list[SharePlan] = []
+        for account, (seen, part) in fleet.plan_share(scope_of, since, overlay).items():
+            if seen.account:
+                so_far = given.setdefault(account, _Given())
+                seen = so_far.onto(seen)
+                part = plan_scope(scope_of.part(account), seen, fleet.own.cluster)
+                so_far.learn(seen, predict(seen, part.plan.actions))
+            found.append(part)
+        plans[("ImageShare", share.metadata.key)] = together(found).plan
     return plans
 
 
@@ -118,7 +133,9 @@ class _Given:
 
     def __init__(self) -> None:
         self._permissions: dict[Place, Principals] = {}
-        self._grants: dict[tuple[str, str], tuple[Grant, ...]] = {}
+        self._volumes: dict[Place, Principals] = {}  # by snapshot
+        self._grants: dict[KeyPlace, tuple[Grant, ...]] = {}
+        self._keys: dict[KeyPlace, Key] = {}  # with the key policy
 
     def learn(self, before: Observed, after: Observed) -> None:
         for name, view in after.regions.items():
@@ -126,6 +143,12 @@ class _Given:
             for image, who in view.permissions.items():
                 if was.permissions.get(image) != who:
                     self._permissions[(name, image)] = who
+            for snapshot, who in view.volumes.items():
+                if was.volumes.get(snapshot) != who:
+                    self._volumes[(name, snapshot)] = who
+            for arn, key in view.keys.items():
+                if isinstance(key, Key) and was.keys.get(arn) != key:
+                    self._keys[(name, arn)] = key
             for key, grants in view.grants.items():
                 if was.grants.get(key) != grants:
                     self._grants[(name, key)] = grants
@@ -133,11 +156,15 @@ class _Given:
     def onto(self, seen: Observed) -> Observed:
         regions = dict(seen.regions)
         for name, view in regions.items():
-            permissions = {i: w for (r, i), w in self._permissions.items() if r == name}
-            grants = {k: g for (r, k), g in self._grants.items() if r == name}
             regions[name] = replace(
                 view,
-                permissions={**view.permissions, **permissions},
-                grants={**view.grants, **grants},
+                permissions={**view.permissions, **_of(name, self._permissions)},
+                volumes={**view.volumes, **_of(name, self._volumes)},
+                grants={**view.grants, **_of(name, self._grants)},
+                keys={**view.keys, **_of(name, self._keys)},
             )
         return Observed(seen.account, regions)
+
+
+def _of(region: str, known: Mapping[tuple[str, str], V]) -> dict[str, V]:
+    return {name: value for (r, name), value in known.items() if r == region}

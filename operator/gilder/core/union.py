@@ -1,0 +1,290 @@
+"""What all ImageShares together declare of the AMIs that one plan looks at."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gilder.core import rules
+from gilder.core.observed import (
+    NOBODY,
+    Grant,
+    Image,
+    Key,
+    Observed,
+    Principals,
+    Problem,
+    RegionView,
+)
+from gilder.core.shares import Claims, KeyPlace, Place, Resolution, Share
+from gilder.core.statements import editable, reach, reaches
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What one share may have of one AMI: principals after AWS's rules, and what was refused.
+
+    `asked` is what it declares: the refused part is not added, but never removed either.
+    """
+
+    principals: Principals
+    problem: Problem | None = None
+    asked: Principals = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """Declarations of all shares by AMI."""
+
+    allowed: Mapping[Place, Mapping[str, Allowed]]  # AMI -> share key -> allowed
+    authoritative: frozenset[Place]
+    grants: Mapping[KeyPlace, Mapping[str, frozenset[str]]]  # key -> grantee -> operations
+    policies: Mapping[KeyPlace, Mapping[str, frozenset[str]]]  # key -> whom to let in -> operations
+    # Neither added nor removed: declared and refused, or by shares that are not known or change
+    # nothing in AWS.
+    held: Mapping[Place, Principals]
+    held_grants: frozenset[tuple[str, str, str]]  # Region, key ARN, account: likewise
+    held_accounts: frozenset[str]  # of shares that are not wholly resolved: on every key
+    held_policies: Mapping[KeyPlace, frozenset[str]]
+    held_reaches: frozenset[str]  # as held_accounts, for key policies
+    recorded: Mapping[Place, Principals]  # by other shares, which remove it themselves
+    keyed: Mapping[Place, frozenset[str]]  # AMI -> who gets key access by a share of it
+    volumes: Mapping[tuple[str, str], Principals]  # Region, snapshot -> who may create volumes
+    held_volumes: Mapping[tuple[str, str], Principals]
+    strict_volumes: frozenset[tuple[str, str]]  # snapshots on which strangers are removed
+
+    @staticmethod
+    def of(everyone: Sequence[tuple[Share, Resolution]], seen: Observed, planned: str) -> "Union":
+        draft = _Draft(seen)
+        for share, resolution in everyone:
+            draft.take(share, resolution, mine=share.key == planned)
+        return draft.whole()
+
+    def with_claims(self, claims: Claims) -> "Union":
+        """Added is what shares of other AMIs need."""
+        if not claims:
+            return self
+        grants = {k: dict(v) for k, v in self.grants.items()}
+        policies = {k: dict(v) for k, v in self.policies.items()}
+        for key, names in claims.items():
+            for name, operations in names.items():
+                grantee = name.startswith("arn:") or name.isdecimal()
+                into = (grants if grantee else policies).setdefault(key, {})
+                into[name] = into.get(name, frozenset()) | operations
+        return replace(self, grants=grants, policies=policies)
+
+    def mine(self, share: Share, seen: Observed) -> dict[KeyPlace, frozenset[str]]:
+        """Region and key ARN to the grantees whose grants this share stands on."""
+        found: dict[KeyPlace, frozenset[str]] = {}
+        if not share.spec.kms.grants:
+            return found
+        for place, by_share in self.allowed.items():
+            may = by_share.get(share.key)
+            if may is None:
+                continue
+            some = frozenset(g for a in may.principals.accounts for g in share.spec.kms.grantees(a))
+            for key in keys_of(seen, place):
+                at = (place[0], key)
+                found[at] = found.get(at, frozenset()) | some
+        return found
+
+    def holds(self, region: str, grant: Grant, account: str) -> bool:
+        """Whether a grant stays although no resolved share wants it; not if its grantee is dead."""
+        held = account in self.held_accounts or (region, grant.key, account) in self.held_grants
+        return held and grant.principal.startswith("arn:")
+
+    def principals(self, place: Place) -> Principals:
+        total = NOBODY
+        for may in self.allowed.get(place, {}).values():
+            total |= may.principals
+        return total
+
+
+class _Draft:
+    """The union being gathered."""
+
+    def __init__(self, seen: Observed) -> None:
+        self.seen = seen
+        self.allowed: dict[Place, dict[str, Allowed]] = {}
+        self.authoritative: set[Place] = set()
+        self.grants: dict[KeyPlace, dict[str, frozenset[str]]] = {}
+        self.policies: dict[KeyPlace, dict[str, frozenset[str]]] = {}
+        self.held: dict[Place, Principals] = {}
+        self.held_grants: set[tuple[str, str, str]] = set()
+        self.held_accounts: set[str] = set()
+        self.held_policies: dict[KeyPlace, frozenset[str]] = {}
+        self.held_reaches: set[str] = set()
+        self.claimed: dict[Place, Principals] = {}
+        self.keyed: dict[Place, frozenset[str]] = {}
+        self.volumes: dict[tuple[str, str], Principals] = {}
+        self.held_volumes: dict[tuple[str, str], Principals] = {}
+        self.strict_volumes: set[tuple[str, str]] = set()
+
+    def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
+        passive = not mine and share.passive
+        kms = share.spec.kms
+        if not mine and not passive:
+            for place, ours in share.recorded.items():
+                self.claimed[place] = self.claimed.get(place, NOBODY) | ours
+        if (passive or not resolution.complete) and not share.leaving:
+            if kms.grants and not resolution.complete:
+                self.held_accounts |= share.principals.accounts
+            if share.edits_policies and not resolution.complete:
+                self.held_reaches |= reaches(share.principals)
+            for place, ours in share.recorded.items():
+                kept = ours & share.principals
+                self._hold(place, kept)
+                if place in share.recorded_volumes and share.spec.snapshots:
+                    self._hold_volumes(place, kept)
+        for target in resolution.targets:
+            if target.image is not None:
+                self._target(share, target.place, target.image, passive=passive)
+
+    def _target(self, share: Share, place: Place, image: Image, *, passive: bool) -> None:
+        view, kms = self.seen.region(place[0]), share.spec.kms
+        may = allow(share, image, view, self.seen.account)
+        self._hold(place, may.asked)
+        stay = may.asked if passive else may.asked - may.principals
+        if share.uncertain:
+            # Who is declared is not known, so that everybody who is there may be.
+            current = view.permissions.get(image.id, NOBODY)
+            self._hold(place, current)
+            self._hold_volumes(place, current)
+            self.held_accounts |= current.accounts
+            self.held_reaches |= reaches(current)
+        for key in image.kms_keys:
+            at = (place[0], key)
+            if kms.grants:
+                self.held_grants |= {(*at, account) for account in stay.accounts}
+            if share.edits_policies:
+                held = self.held_policies.get(at, frozenset())
+                self.held_policies[at] = held | reaches(stay)
+        if share.spec.snapshots:
+            self._hold_volumes(place, Principals(stay.accounts))
+        if passive:
+            return
+        self.allowed.setdefault(place, {})[share.key] = may
+        if share.spec.mode == "Authoritative":
+            self.authoritative.add(place)
+        operations = frozenset[str](kms.operations)
+        keyed = self.keyed.get(place, frozenset())
+        if kms.grants and image.kms_keys:
+            keyed |= may.principals.accounts
+        for key in image.kms_keys:
+            at = (place[0], key)
+            if kms.grants:
+                into = self.grants.setdefault(at, {})
+                for account in may.principals.accounts:
+                    for grantee in kms.grantees(account):
+                        into[grantee] = into.get(grantee, frozenset()) | operations
+            if share.edits_policies and editable(view.key(key), key, self.seen.account):
+                let_in = self.policies.setdefault(at, {})
+                for name in reaches(may.principals):
+                    let_in[name] = let_in.get(name, frozenset()) | operations
+                keyed |= let_in.keys()
+        self.keyed[place] = keyed
+        if share.spec.snapshots:
+            for snapshot in image.snapshots:
+                where = (place[0], snapshot)
+                some = Principals(may.principals.accounts)
+                self.volumes[where] = self.volumes.get(where, NOBODY) | some
+                if share.spec.mode == "Authoritative":
+                    self.strict_volumes.add(where)
+
+    def _hold(self, place: Place, who: Principals) -> None:
+        self.held[place] = self.held.get(place, NOBODY) | who
+
+    def _hold_volumes(self, place: Place, who: Principals) -> None:
+        image = self.seen.region(place[0]).images.get(place[1])
+        for snapshot in image.snapshots if image else ():
+            at = (place[0], snapshot)
+            self.held_volumes[at] = self.held_volumes.get(at, NOBODY) | who
+
+    def whole(self) -> Union:
+        return Union(
+            self.allowed,
+            frozenset(self.authoritative),
+            self.grants,
+            self.policies,
+            self.held,
+            frozenset(self.held_grants),
+            frozenset(self.held_accounts),
+            self.held_policies,
+            frozenset(self.held_reaches),
+            self.claimed,
+            self.keyed,
+            self.volumes,
+            self.held_volumes,
+            frozenset(self.strict_volumes),
+        )
+
+
+def allow(share: Share, image: Image, view: RegionView, account: str) -> Allowed:
+    """The part of a share's principals that AWS's rules let have this AMI."""
+    asked = share.principals
+    asked = Principals(
+        asked.accounts - {account}, asked.organizations, asked.units, asked.public
+    )  # the owner always may
+    keys = {k: v for k, v in view.keys.items() if isinstance(v, Key)}
+    declared = asked
+    refusal = rules.product_code_share(image) or rules.default_key(image, keys)
+    if not refusal and image.encrypted and not image.kms_keys and share.spec.kms.grants:
+        refusal = Problem(
+            "KeyUnknown",
+            f"{image.id} in {image.region} is encrypted, but the KMS keys of its snapshots were "
+            "not seen, so that no grant can go before the launch permission",
+            permanent=False,
+            region=image.region,
+        )
+    if refusal and asked:
+        return Allowed(NOBODY, refusal, declared)
+    problem: Problem | None = None
+    if asked.public and (problem := rules.public(image, view.public_blocked)):
+        asked = Principals(asked.accounts, asked.organizations, asked.units)
+    if image.encrypted and share.spec.kms.grants:
+        organizations, units = set(asked.organizations), set(asked.units)
+        for arn in (*asked.organizations, *asked.units):
+            if lack := _policy_lack(share, arn, image, keys, account):
+                problem = lack
+                organizations.discard(arn)
+                units.discard(arn)
+        asked = Principals(asked.accounts, frozenset(organizations), frozenset(units), asked.public)
+    return Allowed(asked, problem, declared)
+
+
+def _policy_lack(
+    share: Share, arn: str, image: Image, keys: Mapping[str, Key], account: str
+) -> Problem | None:
+    """A grant cannot name an organization or OU: the key policy must let it in."""
+    organization, _, unit = reach(arn).partition("/")
+    for key_arn in sorted(image.kms_keys):
+        key = keys.get(key_arn)
+        if share.edits_policies and editable(key, key_arn, account):
+            continue  # we see to it
+        if key is not None and rules.policy_allows(key.policy, organization, unit or None):
+            continue
+        return Problem(
+            rules.KEY_POLICY,
+            f"{unit or organization} may not use {key_arn}: a KMS grant cannot name an "
+            "organization or OU, and without key access the launch permission is useless, so "
+            f"neither is given. {_advice(share, key_arn, account)}Add this statement to the key "
+            f"policy: {json.dumps(rules.policy_statement(organization, unit or None))}",
+            region=image.region,
+        )
+    return None
+
+
+def _advice(share: Share, key: str, account: str) -> str:
+    owner = key.split(":")[4]
+    if owner != account:
+        return f"The key is of account {owner}, whose key policies are changed only there. "
+    if share.spec.kms.edits_policy:
+        return (
+            "spec.kms.mode KeyPolicy is not allowed to this namespace by the operator's access "
+            "file (keyPolicies). "
+        )
+    return "Set spec.kms.mode to KeyPolicy, or do it yourself. "
+
+
+def keys_of(seen: Observed, place: Place) -> frozenset[str]:
+    image = seen.region(place[0]).images.get(place[1])
+    return image.kms_keys if image else frozenset()
