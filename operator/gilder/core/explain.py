@@ -14,7 +14,10 @@ from gilder.core.times import passed
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The AMI that is asked about. `golden` and `version` where it belongs to a GoldenImage."""
+    """The AMI that is asked about, `golden` and `version` where it belongs to a GoldenImage.
+
+    Without an `image_id` the GoldenImage has no AMI in the Region.
+    """
 
     region: str
     image_id: str
@@ -22,8 +25,9 @@ class Target:
     version: int = 0
 
     def __str__(self) -> str:
-        of = f" ({self.golden} version {self.version})" if self.golden else ""
-        return f"{self.image_id} in {self.region}{of}"
+        version = f" version {self.version}" if self.version else ""
+        of = f" ({self.golden}{version})" if self.golden else ""
+        return f"{self.image_id or 'an AMI'} in {self.region}{of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,15 @@ def _unseen(target: Target, seen: Seen) -> Problem | None:
 
 
 def _gone(target: Target, asked: Question) -> Explanation:
-    state = Finding.missing("it is deregistered", f"see the status of GoldenImage {target.golden}")
-    launch = Finding.missing("launch permissions went with the AMI")
-    return Explanation(asked.account, target, False, launch, state=state)
+    return nothing(
+        target, asked, "it is deregistered", f"see the status of GoldenImage {target.golden}"
+    )
+
+
+def nothing(target: Target, asked: Question, why: str, fix: str) -> Explanation:
+    """The answer where there is no AMI."""
+    launch = Finding.missing("there is no AMI to launch")
+    return Explanation(asked.account, target, False, launch, state=Finding.missing(why, fix))
 
 
 def _state(image: Image) -> Finding | None:
@@ -173,7 +183,7 @@ def _source(who: Principals, asked: Question) -> str:
     """Which ImageShares declare what is in place."""
     if asked.declared is None:
         return ""
-    names = [d.share for d in asked.declared if asked.among(d.principals & who)]
+    names = [d.share for d in asked.shares if asked.among(d.principals & who)]
     return f"declared by {_shares(names)}" if names else "no ImageShare declares it"
 
 
@@ -192,12 +202,19 @@ def _lacking(image: Image, seen: Seen, asked: Question) -> Finding:
         )
     if asked.declared is None:
         return Finding.missing(why, f"declare {account} in spec.accounts of an ImageShare")
-    mine = [d for d in asked.declared if asked.among(d.principals)]
-    perhaps = [d for d in asked.declared if asked.among(d.principals) is None]
+    mine = [d for d in asked.shares if asked.among(d.principals)]
+    perhaps = [d for d in asked.shares if asked.among(d.principals) is None]
+    others = [d for d in asked.declared if d.elsewhere and asked.among(d.principals)]
     if not mine and perhaps:
         return Finding.missing(
             f"{why}, nor does AWS have what {_shares([d.share for d in perhaps])} declares",
             "see the status of that ImageShare",
+        )
+    if not mine and others:
+        return Finding.missing(
+            f"{why}: {_shares([d.share for d in others])} declares {account} for other versions "
+            "or Regions of the image alone",
+            "change spec.versions or spec.regions there, or launch a version that is shared",
         )
     if not mine:
         return Finding.missing(

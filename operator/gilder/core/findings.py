@@ -51,12 +51,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What one ImageShare declares of the AMI. `passive` is why it changes nothing in AWS."""
+    """What one ImageShare declares of the AMI. `passive` is why it changes nothing in AWS.
+
+    `elsewhere`: it selects the GoldenImage, but not this version of it, or not in this Region.
+    """
 
     share: str  # namespace/name
     principals: Principals
     kms: str = "Grant"
     passive: str = ""
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class Question:
     account: str
     membership: Membership | None = None
     declared: tuple[Declared, ...] | None = ()
+
+    @property
+    def shares(self) -> tuple[Declared, ...]:
+        """Those that declare something of this very AMI."""
+        return tuple(d for d in self.declared or () if not d.elsewhere)
 
     def among(self, who: Principals) -> bool | None:
         """Whether the account is one of these; None: that hangs on an unknown organization."""

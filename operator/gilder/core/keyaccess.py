@@ -134,7 +134,7 @@ def _doubts(access: _Access, asked: Question) -> Iterable[str]:
 
 def _fix(asked: Question, who: Principals) -> str:
     """What would give access: by the ImageShares that name the account, else by what else may."""
-    account, declared = asked.account, asked.declared or ()
+    account, declared = asked.account, asked.shares
     naming = [d for d in declared if account in d.principals.accounts]
     # One that gives key access and acts comes first: it is what should have done it.
     naming.sort(key=lambda d: (d.kms == "None", bool(d.passive), d.share))
