@@ -9,9 +9,9 @@ import pytest
 from gilder.api.imageshare import DEFAULT_OPERATIONS
 from gilder.api.names import TAG_GATES
 from gilder.core.explain import Explanation, Seen, Target, explain
-from gilder.core.findings import Declared, Question
 from gilder.core.membership import Membership
 from gilder.core.observed import Grant, Image, Key, Principals, Problem
+from gilder.core.question import Declared, Question
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 HOME, OWNER, A = "eu-west-1", "123456789012", "222222222222"
@@ -157,9 +157,9 @@ def test_several_keys_are_told_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("image", "could", "text"),
     [
-        (replace(IMAGE, state="pending"), False, "the AMI is pending"),
-        (replace(IMAGE, state="failed", state_reason="full"), False, "the AMI is failed: full"),
-        (replace(IMAGE, state="disabled"), False, "the AMI is disabled"),
+        (replace(IMAGE, state="pending"), False, "it is pending"),
+        (replace(IMAGE, state="failed", state_reason="full"), False, "it is failed: full"),
+        (replace(IMAGE, state="disabled"), False, "it is disabled, so that"),
         (replace(IMAGE, kms_keys=frozenset()), None, "keys of its snapshots were not seen"),
         (replace(IMAGE, owner="999999999999"), None, "belongs to account 999999999999"),
         (replace(IMAGE, deprecated_at="2026-01-01T00:00:00.000Z"), True, "deprecated since"),

@@ -12,7 +12,7 @@ from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
 from gilder.aws.sessions import Sessions
 from gilder.cli.manifests import ManifestError, parse
 from gilder.core.explain import Explanation
-from gilder.core.findings import Finding
+from gilder.core.question import Finding
 from gilder.reconcile.engine import Engine
 from gilder.reconcile.explain import Objects, explain_ids, explain_image
 from gilder.reconcile.ports import ClusterError
@@ -144,16 +144,15 @@ def _text(found: Explanation) -> str:
         False: f"{account} could NOT launch {target}",
         None: f"It cannot be told whether {account} could launch {target}",
     }[found.could]
-    lines = [head]
-    if found.could is None and found.failed:
-        # Nothing else is known where these could not be read.
-        lines += [f"  not read: {p.reason}: {p.message}" for p in dict.fromkeys(found.failed)]
+    failed = {p.message: p.reason for p in found.failed}
+    lines = [head, *(f"  not read: {reason}: {said}" for said, reason in failed.items())]
     if found.state is not None:
         lines += _lines("AMI", found.state)
-    if target.image_id and not (found.failed and not found.keys):
-        lines += _lines("launch permission", found.launch)
-        for key in found.keys:
-            lines += _lines(f"KMS key {key.key}" if key.key else "KMS key", key)
+    named = [("launch permission", found.launch)]
+    named += [(f"KMS key {k.key}" if k.key else "KMS key", k) for k in found.keys]
+    for what, finding in named if target.image_id else ():
+        if finding.why not in failed:
+            lines += _lines(what, finding)
     lines += [f"  note: {n}" for n in found.notes]
     return "\n".join([*lines, *_fact_lines(found)])
 
@@ -173,6 +172,8 @@ def _lines(what: str, finding: Finding) -> list[str]:
         said = f"{said} ({finding.why})" if finding.why else said
     elif finding.why:
         said = f"{said}: {finding.why}"
+    if what == "AMI":
+        said = finding.why
     lines = [f"  {what}: {said}"]
     return [*lines, f"    fix: {finding.fix}"] if finding.fix else lines
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gilder.core import keyaccess, rules
-from gilder.core.findings import Finding, Question
 from gilder.core.gating import shut
 from gilder.core.membership import id_of, within
 from gilder.core.observed import NOBODY, Grant, Image, Key, Principals, Problem
+from gilder.core.question import Finding, Question
 from gilder.core.times import passed
 
 
@@ -123,13 +123,13 @@ def _state(image: Image) -> Finding | None:
         return None
     if image.state == "disabled":
         return Finding.missing(
-            "the AMI is disabled, so that nobody can launch it",
+            "it is disabled, so that nobody can launch it",
             f"enable it: aws ec2 enable-image --region {image.region} --image-id {image.id}; its "
             "launch permissions are given anew after that",
         )
     reason = f": {image.state_reason}" if image.state_reason else ""
     fix = "wait until it is available" if image.pending else "see the status of its GoldenImage"
-    return Finding.missing(f"the AMI is {image.state}{reason}", fix)
+    return Finding.missing(f"it is {image.state}{reason}", fix)
 
 
 def _notes(image: Image, now: datetime) -> tuple[str, ...]:

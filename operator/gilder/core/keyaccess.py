@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gilder.core import rules
-from gilder.core.findings import Finding, Question
 from gilder.core.keypolicy import Asker, Ruling, ruling
 from gilder.core.observed import Grant, Image, Key, Principals, Problem
+from gilder.core.question import Finding, Question
 
 
 def explain(

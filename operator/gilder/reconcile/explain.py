@@ -11,11 +11,11 @@ from gilder.api.names import TAG_IMAGE
 from gilder.aws import errors
 from gilder.aws.membership import membership, organizations
 from gilder.core.explain import Explanation, Facts, Seen, Target, explain, nothing
-from gilder.core.findings import Declared, Question
 from gilder.core.gating import shut
 from gilder.core.membership import Membership
 from gilder.core.needs import AccessNeeds, RegionNeeds
 from gilder.core.observed import Image, Key, Observed, Principals, Problem
+from gilder.core.question import Declared, Question
 from gilder.core.sharing import Place, Share, resolve, selects
 from gilder.reconcile.engine import Engine
 from gilder.reconcile.inventory import Inventory

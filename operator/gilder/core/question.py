@@ -87,6 +87,8 @@ class Question:
         return True if True in answers else None if None in answers else False
 
     def through(self, who: Principals) -> tuple[str, ...]:
-        """ARNs of the organizations and OUs among these that it is surely in, OUs first."""
-        arns = (*sorted(who.units), *sorted(who.organizations))
-        return tuple(a for a in arns if within(self.membership, a))
+        """ARNs of the organizations and OUs among these that it is in, then those it may be in."""
+        arns = {
+            a: within(self.membership, a) for a in (*sorted(who.units), *sorted(who.organizations))
+        }
+        return (*(a for a in arns if arns[a]), *(a for a in arns if arns[a] is None))
