@@ -129,6 +129,7 @@ def parse(raw: Raw, region: str, keys: Mapping[str, str | None]) -> Image:
         platform=str(raw.get("Platform") or "linux").lower(),
         scanned_at=rfc3339(scan["FindingScanDate"]) if "FindingScanDate" in scan else "",
         worst=str(scan.get("HighestFindingSeverityLabel", "")).lower(),
+        deprecated_at=raw.get("DeprecationTime", ""),
     )
 
 

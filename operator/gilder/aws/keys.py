@@ -62,6 +62,7 @@ def grants(kms: "KMSClient", arn: str) -> tuple[Grant, ...]:
             name=raw.get("Name", ""),
             principal=raw.get("GranteePrincipal", ""),
             operations=frozenset(raw.get("Operations", [])),
+            constrained=bool(raw.get("Constraints")),
         )
         for page in pages
         for raw in page["Grants"]

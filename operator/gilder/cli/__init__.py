@@ -89,6 +89,42 @@ def plan(
 
 
 @app.command()
+def explain(
+    image: Annotated[
+        str, typer.Argument(help="A GoldenImage, as NAME or NAMESPACE/NAME, or an AMI id.")
+    ],
+    account: Annotated[str, typer.Option(help="The account that would launch it.")],
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="In this Region; may be repeated. Default: wherever the image is."),
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Of the GoldenImage; for AMI ids, of shares.")
+    ] = "",
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", help="Manifests in place of the cluster of KUBECONFIG."),
+    ] = None,
+    cluster_name: Annotated[
+        str, typer.Option(envvar="GILDER_CLUSTER_NAME", help="Name in ownership tags.")
+    ] = "default",
+    home_region: Annotated[
+        str, typer.Option(envvar="GILDER_REGION", help="Region for account-wide calls.")
+    ] = "us-east-1",
+) -> None:
+    """Say whether an account could launch an image, and which permission is missing.
+
+    Only reads. Exit codes: 0 it could everywhere asked, 2 it could not somewhere, 1 it cannot be
+    told.
+    """
+    from gilder.cli.explain import Asked, print_explanation
+
+    asked = Asked(image, account, tuple(region or ()), namespace, tuple(manifests or ()))
+    raise typer.Exit(print_explanation(asked, output, cluster_name, home_region))
+
+
+@app.command()
 def crds(
     write: Annotated[Path | None, typer.Option(help="Write one file per CRD here.")] = None,
     check: Annotated[

@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
+from gilder.api.names import GROUP
+
 
 class ManifestError(ValueError):
     """A file that cannot be read as manifests."""
@@ -28,6 +31,31 @@ def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
                 raise ManifestError(f"{file}: {error}") from None
             documents += _parse(str(file), text)
     return documents
+
+
+def parse(paths: Iterable[Path]) -> list[GoldenImage | ImageShare]:
+    """Our kinds among the documents; others are passed over. Raises SpecError naming the object."""
+    found: list[GoldenImage | ImageShare] = []
+    wrong: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    for document in read(paths):
+        if not str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            continue
+        meta = document.get("metadata") or {}
+        name = f"{document.get('kind')} {meta.get('namespace', 'default')}/{meta.get('name')}"
+        try:
+            parsed = parse_object(document)
+        except SpecError as error:
+            wrong.append(f"{name}: {error}")
+            continue
+        key = (parsed.kind, parsed.metadata.key)
+        if key in seen:
+            wrong.append(f"{name}: given twice")
+        seen.add(key)
+        found.append(parsed)
+    if wrong:
+        raise SpecError("\n        ".join(wrong))
+    return found
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
-from gilder.api.names import GROUP
+from gilder.api import GoldenImage, ImageShare, SpecError
 from gilder.aws.sessions import Sessions
-from gilder.cli.manifests import ManifestError, read
+from gilder.cli.manifests import ManifestError, parse
 from gilder.core.actions import AnyAction
 from gilder.core.observed import Problem
 from gilder.core.plan import Plan
@@ -46,7 +45,7 @@ def print_plan(paths: Sequence[Path], output: str, cluster: str, region: str) ->
         print(f"gilder: --output {output}: use text or json", file=sys.stderr)
         return ERROR
     try:
-        objects = _objects(paths)
+        objects = parse(paths)
     except (ManifestError, SpecError) as error:
         print(f"gilder: {error}", file=sys.stderr)
         return ERROR
@@ -61,31 +60,6 @@ def print_plan(paths: Sequence[Path], output: str, cluster: str, region: str) ->
     if any(e.plan.problems for e in entries):
         return ERROR
     return DIFFERENT if any(e.plan.actions for e in entries) else SAME
-
-
-def _objects(paths: Sequence[Path]) -> list[GoldenImage | ImageShare]:
-    """Our kinds among the documents; others are passed over. Raises SpecError naming the object."""
-    found: list[GoldenImage | ImageShare] = []
-    wrong: list[str] = []
-    seen: set[tuple[str, str]] = set()
-    for document in read(paths):
-        if not str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
-            continue
-        meta = document.get("metadata") or {}
-        name = f"{document.get('kind')} {meta.get('namespace', 'default')}/{meta.get('name')}"
-        try:
-            parsed = parse_object(document)
-        except SpecError as error:
-            wrong.append(f"{name}: {error}")
-            continue
-        key = (parsed.kind, parsed.metadata.key)
-        if key in seen:
-            wrong.append(f"{name}: given twice")
-        seen.add(key)
-        found.append(parsed)
-    if wrong:
-        raise SpecError("\n        ".join(wrong))
-    return found
 
 
 def _as_json(entries: Sequence[Entry]) -> dict[str, Any]:

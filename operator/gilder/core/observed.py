@@ -72,6 +72,7 @@ class Image:
     platform: str = "linux"  # or windows
     scanned_at: str = ""  # when Inspector looked at it last; RFC 3339, UTC
     worst: str = ""  # the highest severity it found, in lower case
+    deprecated_at: str = ""  # RFC 3339, UTC; it may lie ahead
 
     @property
     def available(self) -> bool:
@@ -153,6 +154,7 @@ class Grant:
     name: str
     principal: str
     operations: frozenset[str]
+    constrained: bool = False  # it counts for some encryption contexts alone
 
 
 @dataclass(frozen=True, slots=True)
