@@ -205,7 +205,8 @@ class Views:
             if view.problem:
                 continue
             arns = {k for r, k in needs.keys if r == name}
-            mine, parts = [], []
+            mine: list[str] = []
+            parts: list[str] = []
             for image_id in ids:
                 image = view.images.get(image_id)
                 if image is not None and image.owner == seen.account:

@@ -84,7 +84,7 @@ def let_in(one: Mapping[str, Any] | None) -> frozenset[str]:
     if one is None:
         return frozenset()
     condition = one.get("Condition")
-    keys = next(iter(condition.values()), {}) if isinstance(condition, Mapping) else {}
+    keys: Any = next(iter(condition.values()), {}) if isinstance(condition, Mapping) else {}
     values = next(iter(keys.values()), None) if isinstance(keys, Mapping) else None
     return frozenset(str(v).removesuffix("/*").replace("/*/", "/") for v in _listed(values))
 

@@ -16,7 +16,7 @@ from gilder.core.membership import Membership
 from gilder.core.needs import AccessNeeds, RegionNeeds
 from gilder.core.observed import Image, Key, Observed, Principals, Problem
 from gilder.core.question import Declared, Question
-from gilder.core.sharing import Place, Share, resolve, selects
+from gilder.core.shares import Place, Share, resolve, selects
 from gilder.reconcile.engine import Engine
 from gilder.reconcile.inventory import Inventory
 

@@ -178,8 +178,8 @@ class Inventory:
     def put_share(self, share: ImageShare) -> None:
         meta, status = share.metadata, share.status
         homes = {(i.region, i.image_id): i.account for i in status.images if i.account}
-        keyed = (*status.grants, *status.key_policies)
-        key_homes = {(k.region, k.key_id): k.account for k in keyed if k.account}
+        key_homes = {(g.region, g.key_id): g.account for g in status.grants if g.account}
+        key_homes |= {(p.region, p.key_id): p.account for p in status.key_policies if p.account}
         found = Share(
             key=meta.key,
             namespace=meta.namespace,

@@ -149,9 +149,9 @@ class _Given:
             for arn, key in view.keys.items():
                 if isinstance(key, Key) and was.keys.get(arn) != key:
                     self._keys[(name, arn)] = key
-            for key, grants in view.grants.items():
-                if was.grants.get(key) != grants:
-                    self._grants[(name, key)] = grants
+            for arn, grants in view.grants.items():
+                if was.grants.get(arn) != grants:
+                    self._grants[(name, arn)] = grants
 
     def onto(self, seen: Observed) -> Observed:
         regions = dict(seen.regions)
