@@ -1,5 +1,6 @@
 """GoldenImage: an AMI with versions, kept in a home Region and copied to replica Regions."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -112,7 +113,8 @@ class Replica(ApiModel):
         KmsKeyId | None,
         Field(
             description="Customer-managed key of that Region. Required when the AMI is encrypted: "
-            "KMS keys are Regional."
+            "KMS keys are Regional. Not needed where encryption.kmsKeyId is a multi-Region key that "
+            "has a replica key there."
         ),
     ] = None
 
@@ -141,6 +143,10 @@ class Naming(ApiModel):
         return self
 
 
+REPLICA_KEYS = (
+    "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional. Only a "
+    "multi-Region key (mrk-...) need not be named again"
+)
 NO_SCHEDULE = "schedule: source.image is followed as it changes; there is nothing to build anew"
 
 
@@ -230,8 +236,9 @@ class GoldenImageSpec(ApiModel):
             "replicas: the home Region cannot be a replica",
         ),
         (
-            "!has(self.encryption) || !has(self.replicas) || self.replicas.all(r, has(r.kmsKeyId))",
-            "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional",
+            "!has(self.encryption) || !has(self.replicas) || "
+            "self.encryption.kmsKeyId.contains('mrk-') || self.replicas.all(r, has(r.kmsKeyId))",
+            REPLICA_KEYS,
         ),
         ("!has(self.schedule) || !has(self.source.image)", NO_SCHEDULE),
     )
@@ -243,10 +250,8 @@ class GoldenImageSpec(ApiModel):
             raise ValueError("replicas: the home Region cannot be a replica")
         if len(set(regions)) != len(regions):
             raise ValueError("replicas: a Region may be listed once")
-        if self.encryption and any(r.kms_key_id is None for r in self.replicas):
-            raise ValueError(
-                "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional"
-            )
+        if self.encryption and any(self.key_of(r) is None for r in self.replicas):
+            raise ValueError(REPLICA_KEYS)
         if self.schedule is not None and self.source.image is not None:
             raise ValueError(NO_SCHEDULE)
         builder = self.source.image_builder
@@ -266,6 +271,17 @@ class GoldenImageSpec(ApiModel):
             )
         check_tag_keys(self.tags)
         return self
+
+    def key_of(self, replica: Replica) -> str | None:
+        """The key of a replica as written, or the home key's own replica there if that is a
+        multi-Region key: these have the same id in each Region.
+
+        https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html
+        """
+        if replica.kms_key_id is not None or self.encryption is None:
+            return replica.kms_key_id
+        found = re.search(r"mrk-[0-9a-f]{32}$", self.encryption.kms_key_id)
+        return found[0] if found else None
 
 
 class RegionalImage(ApiModel):

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from gilder.api.base import (
+    FREE_TAG_KEYS,
     AccountId,
     ApiModel,
     ImageId,
@@ -388,7 +389,11 @@ class ConsumerTags(ApiModel):
             Annotated[str, Field(min_length=1, max_length=128)],
             Annotated[str, Field(max_length=256)],
         ],
-        Field(max_length=40, description="Tags to set besides; they win."),
+        Field(
+            max_length=40,
+            description="Tags to set besides; they win.",
+            json_schema_extra=rules(FREE_TAG_KEYS),
+        ),
     ] = {}
 
     @model_validator(mode="after")

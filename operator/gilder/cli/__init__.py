@@ -78,6 +78,10 @@ def plan(
     region: Annotated[
         str, typer.Option(envvar="GILDER_REGION", help="Region for account-wide calls.")
     ] = "us-east-1",
+    access_file: Annotated[
+        Path | None,
+        typer.Option(envvar="GILDER_ACCESS_FILE", help="Accounts, and what namespaces may do."),
+    ] = None,
 ) -> None:
     """Print what applying the manifests would change in AWS; change nothing.
 
@@ -85,7 +89,7 @@ def plan(
     """
     from gilder.cli.plan import print_plan
 
-    raise typer.Exit(print_plan(paths, output, cluster_name, region))
+    raise typer.Exit(print_plan(paths, output, cluster_name, region, access_file))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
 from gilder.aws.sessions import Sessions
-from gilder.cli.manifests import ManifestError, parse
+from gilder.cli.manifests import ManifestError, parse, read
 from gilder.core.explain import Explanation
 from gilder.core.question import Finding
 from gilder.reconcile.engine import Engine
@@ -94,7 +94,7 @@ def _explain(asked: Asked, objects: Objects | None, engine: Engine) -> list[Expl
 def _objects(asked: Asked) -> Objects | None:
     """Of the manifests, else of the cluster; None where only an AMI id can be asked about."""
     if asked.manifests:
-        return _sorted(parse(asked.manifests))
+        return _sorted(parse(read(asked.manifests)))
     from gilder.handlers.lookup import listed
 
     namespace = asked.namespace if asked.by_id else asked.key.partition("/")[0]

@@ -1,14 +1,14 @@
 """Reads manifests from files, folders and standard input."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
-from gilder.api.names import GROUP
+from gilder.api.names import GROUP, LABEL_ACCOUNTS
 
 
 class ManifestError(ValueError):
@@ -33,12 +33,12 @@ def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return documents
 
 
-def parse(paths: Iterable[Path]) -> list[GoldenImage | ImageShare]:
+def parse(documents: Iterable[Mapping[str, Any]]) -> list[GoldenImage | ImageShare]:
     """Our kinds among the documents; others are passed over. Raises SpecError naming the object."""
     found: list[GoldenImage | ImageShare] = []
     wrong: list[str] = []
     seen: set[tuple[str, str]] = set()
-    for document in read(paths):
+    for document in documents:
         if not str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
             continue
         meta = document.get("metadata") or {}
@@ -56,6 +56,22 @@ def parse(paths: Iterable[Path]) -> list[GoldenImage | ImageShare]:
     if wrong:
         raise SpecError("\n        ".join(wrong))
     return found
+
+
+class ManifestMaps:
+    """The ConfigMaps among manifests, as gilder.reconcile.ports.ConfigMaps."""
+
+    def __init__(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        self._data: dict[tuple[str, str], dict[str, str]] = {}
+        for document in documents:
+            meta = document.get("metadata") or {}
+            labels = meta.get("labels") or {}
+            if document.get("kind") == "ConfigMap" and labels.get(LABEL_ACCOUNTS) == "true":
+                name = (meta.get("namespace", "default"), str(meta.get("name")))
+                self._data[name] = dict(document.get("data") or {})
+
+    def read(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        return self._data.get((namespace, name))
 
 
 def _files(path: Path) -> Iterator[Path]:

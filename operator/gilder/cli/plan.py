@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gilder.api import GoldenImage, ImageShare, SpecError
-from gilder.aws.sessions import Sessions
-from gilder.cli.manifests import ManifestError, parse
+from gilder.api.access import AccessError
+from gilder.cli.fleet import fleet_of
+from gilder.cli.manifests import ManifestError, ManifestMaps, parse, read
 from gilder.core.actions import AnyAction
 from gilder.core.observed import Problem
 from gilder.core.plan import Plan
-from gilder.reconcile.engine import Engine
 from gilder.reconcile.preview import preview
 
 SAME, ERROR, DIFFERENT = 0, 1, 2
@@ -40,18 +40,22 @@ class Entry:
     plan: Plan
 
 
-def print_plan(paths: Sequence[Path], output: str, cluster: str, region: str) -> int:
+def print_plan(
+    paths: Sequence[Path], output: str, cluster: str, region: str, access: Path | None = None
+) -> int:
     if output not in ("text", "json"):
         print(f"gilder: --output {output}: use text or json", file=sys.stderr)
         return ERROR
     try:
-        objects = parse(paths)
-    except (ManifestError, SpecError) as error:
+        documents = read(paths)
+        objects = parse(documents)
+        fleet = fleet_of(region, cluster, access, ManifestMaps(documents))
+    except (AccessError, ManifestError, SpecError) as error:
         print(f"gilder: {error}", file=sys.stderr)
         return ERROR
     images = [o for o in objects if isinstance(o, GoldenImage)]
     shares = [o for o in objects if isinstance(o, ImageShare)]
-    plans = preview(Engine(Sessions(region), cluster), images, shares)
+    plans = preview(fleet, images, shares)
     entries = [Entry(kind, key, plan) for (kind, key), plan in plans.items()]
     if output == "json":
         print(json.dumps(_as_json(entries), indent=2))

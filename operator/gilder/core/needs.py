@@ -70,8 +70,8 @@ def of_image(want: Wanted, jobs: Sequence[SeenJob] = ()) -> dict[str, RegionNeed
         home |= RegionNeeds(keys=frozenset({spec.encryption.kms_key_id}))
     needs[spec.region] = home
     for replica in spec.replicas:
-        if replica.kms_key_id is not None:
-            needs[replica.region] |= RegionNeeds(keys=frozenset({replica.kms_key_id}))
+        if (key := spec.key_of(replica)) is not None:
+            needs[replica.region] |= RegionNeeds(keys=frozenset({key}))
     for (_, region, _), known in want.memory.images.items():
         needs[region] = needs.get(region, NOTHING) | RegionNeeds(images=frozenset({known.image_id}))
     return needs

@@ -138,6 +138,13 @@ def key_usable(written: str, found: Key | Problem | None, field: str, region: st
             f"{field}: no KMS key {written} in {region}. Create it there or correct the field",
             region=region,
         )
+    if found.aws_managed:
+        return Problem(
+            DEFAULT_KEY,
+            f"{field}: {written} is an AWS managed key ({found.arn}); AMIs encrypted with it can "
+            "never be shared. Name a customer-managed key",
+            region=region,
+        )
     if found.state != "Enabled":
         return Problem(
             "KeyNotUsable",

@@ -563,10 +563,8 @@ def _replica(
         return None
     field_name = f"spec.replicas[{replica.region}].kmsKeyId"
     key: Key | None = None
-    if replica.kms_key_id is not None:
-        usable = rules.key_usable(
-            replica.kms_key_id, view.keys.get(replica.kms_key_id), field_name, replica.region
-        )
+    if (written := want.spec.key_of(replica)) is not None:
+        usable = rules.key_usable(written, view.keys.get(written), field_name, replica.region)
         if isinstance(usable, Problem):
             draft.note(usable)
             return None

@@ -59,6 +59,11 @@ def checked(**instance: Any) -> dict[str, Any]:
     return image(gates={"ssm": {"instance": {"profile": "test", **instance}}})
 
 
+BY_ID = {"images": [{"id": "ami-12345678", "region": "eu-west-1"}]}
+ORGANIZATION = "arn:aws:organizations::123456789012:organization/o-abcde12345"
+UNTIL = "2030-01-01T00:00:00Z"
+
+
 def share(**spec: Any) -> dict[str, Any]:
     return {"imageRef": {"name": "web"}, **spec}
 
@@ -241,8 +246,13 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     ),
     (
         "goldenimages",
-        "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional",
+        "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional. Only a "
+        "multi-Region key (mrk-...) need not be named again",
         [
+            image(
+                encryption={"kmsKeyId": "mrk-0123456789abcdef0123456789abcdef"},
+                replicas=[{"region": "eu-west-2"}],
+            ),
             image(
                 encryption={"kmsKeyId": KMS}, replicas=[{"region": "eu-west-1", "kmsKeyId": KMS}]
             ),
@@ -253,6 +263,54 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
                 encryption={"kmsKeyId": KMS},
                 replicas=[{"region": "eu-west-1", "kmsKeyId": KMS}, {"region": "eu-west-2"}],
             )
+        ],
+    ),
+    (
+        "imageshares",
+        "keys that start with aws: or goldenimage.dev/ are reserved",
+        [share(consumerTags={"tags": {"a": "b"}}), share(consumerTags={})],
+        [share(consumerTags={"tags": {"aws:a": "b"}})],
+    ),
+    (
+        "imageshares",
+        "namespace goes with name and selector, only",
+        [
+            share(imageRef={"name": "web", "namespace": "n"}),
+            share(imageRef={"selector": {"matchLabels": {"a": "b"}}, "namespace": "n"}),
+            share(imageRef=BY_ID),
+        ],
+        [share(imageRef={**BY_ID, "namespace": "n"})],
+    ),
+    (
+        "imageshares",
+        "account goes with images, only: a GoldenImage has its own spec.account",
+        [share(imageRef={**BY_ID, "account": "222222222222"}), share(imageRef={"name": "web"})],
+        [share(imageRef={"name": "web", "account": "222222222222"})],
+    ),
+    (
+        "imageshares",
+        "give exactly one of configMap, ssmParameter, organization and organizationalUnit",
+        [
+            share(accountsFrom=[{"configMap": {"name": "a"}}]),
+            share(accountsFrom=[{"ssmParameter": {"name": "/a", "region": "eu-west-1"}}]),
+            share(accountsFrom=[{"organization": ORGANIZATION, "allowEmpty": True}]),
+        ],
+        [
+            share(accountsFrom=[{}]),
+            share(accountsFrom=[{"configMap": {"name": "a"}, "organization": ORGANIZATION}]),
+        ],
+    ),
+    (
+        "imageshares",
+        "give exactly one of account, organization and organizationalUnit",
+        [share(temporary=[{"account": "222222222222", "until": UNTIL}])],
+        [
+            share(temporary=[{"until": UNTIL}]),
+            share(
+                temporary=[
+                    {"account": "222222222222", "organization": ORGANIZATION, "until": UNTIL}
+                ]
+            ),
         ],
     ),
     (

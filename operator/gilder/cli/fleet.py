@@ -1,0 +1,21 @@
+"""The fleet that commands look at AWS with: the credentials at hand, and the access file."""
+
+from pathlib import Path
+
+from gilder.aws.accounts import Accounts
+from gilder.aws.sessions import Sessions
+from gilder.config import read_access
+from gilder.reconcile.engine import Engine
+from gilder.reconcile.fleet import Fleet
+from gilder.reconcile.ports import ConfigMaps
+
+
+def fleet_of(region: str, cluster: str, access: Path | None, maps: ConfigMaps | None) -> Fleet:
+    """Raises AccessError when the access file cannot be read."""
+    file = read_access(access)
+    accounts = Accounts(file, region=region, cluster=cluster)
+
+    def engine(sessions: Sessions) -> Engine:
+        return Engine(sessions, cluster)
+
+    return Fleet(accounts, engine, maps=maps)
