@@ -1,12 +1,18 @@
 """The operator's settings: environment variables that start with GILDER_, checked at start."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gilder.api.access import AccessFile, load
 from gilder.api.imageshare import LabelSelector
 from gilder.core import selector
+
+
+def read_access(path: Path | None) -> AccessFile | None:
+    return load(path.read_text()) if path else None
 
 
 class Settings(BaseSettings):
@@ -81,6 +87,7 @@ class Settings(BaseSettings):
             "GoldenImages can then run pods in their namespace."
         ),
     ] = True
+    access_file: Annotated[str, Field(description="Path of the access file.")] = ""
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of /metrics; 0: none.")
     ] = 9090
@@ -92,6 +99,9 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Log level.")
     ] = "INFO"
+
+    def access(self) -> AccessFile | None:
+        return read_access(Path(self.access_file)) if self.access_file else None
 
     @field_validator("selector")
     @classmethod

@@ -80,9 +80,15 @@ class Queue:
 class Views:
     def __init__(self) -> None:
         self.forgotten: dict[str, tuple[set[str], set[str], bool]] = {}
+        self.volumes: dict[str, set[str]] = {}
+        self.whole: dict[str, set[str]] = {}
 
-    def forget(self, region: str, *, images: Any = (), keys: Any = (), whole: bool = False) -> None:
-        self.forgotten[region] = (set(images), set(keys), whole)
+    def forget(
+        self, region: str, *, images: Any = (), keys: Any = (), volumes: Any = (), whole: Any = ()
+    ) -> None:
+        self.forgotten[region] = (set(images), set(keys), bool(whole))
+        self.volumes[region] = set(volumes)
+        self.whole[region] = set(whole)
 
 
 class World:
@@ -93,14 +99,18 @@ class World:
         self.queue, self.views = Queue(*batches), Views()
         self.enqueued: list[set[Key]] = []
         self.builds_forgotten: list[str] = []
+        self.parameters: list[tuple[str, set[str]]] = []
+        self.organizations: list[bool] = []
         self.drift = Drift(self.queue, self.around())
 
     def around(self) -> Surroundings:
         return Surroundings(
             cluster="default",
-            account=lambda: ACCOUNT,
-            standing_on=self.store.standing_on,
+            knows=lambda account: account == ACCOUNT,
+            store=self.store,
             views=self.views,
+            forget_parameters=lambda region, names: self.parameters.append((region, set(names))),
+            forget_organizations=lambda: self.organizations.append(True),
             forget_work=self.builds_forgotten.append,
             enqueue=self.enqueued.append,
         )

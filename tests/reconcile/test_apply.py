@@ -1,5 +1,7 @@
 """What may be tried once earlier stages are in: key before permission, permission before key."""
 
+from dataclasses import replace
+
 from gilder.core.actions import AnyAction, CreateGrant, ModifyLaunchPermission, RevokeGrant
 from gilder.core.observed import Principals, Problem
 from gilder.core.results import Result
@@ -67,5 +69,7 @@ def test_a_grant_stays_while_its_ami_could_not_be_closed() -> None:
 
 def test_a_grant_stays_until_its_successor_exists() -> None:
     action = revoke(replaced_by="new")
-    assert ready(action, Result(grant(A), DENIED))[0] == []
-    assert ready(action, Result(grant(A), made="g2"))[0] == [action]
+    new = replace(grant(A), name="new")
+    assert ready(action, Result(new, DENIED))[0] == []
+    assert ready(action, Result(new, made="g2"))[0] == [action]
+    assert ready(action, Result(grant(A), DENIED))[0] == [action], "another grant is no successor"

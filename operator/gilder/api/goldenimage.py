@@ -280,7 +280,7 @@ class GoldenImageSpec(ApiModel):
         """
         if replica.kms_key_id is not None or self.encryption is None:
             return replica.kms_key_id
-        found = re.search(r"mrk-[0-9a-f]{32}$", self.encryption.kms_key_id)
+        found = re.search(r"mrk-[0-9a-f-]{32,36}$", self.encryption.kms_key_id)
         return found[0] if found else None
 
 

@@ -49,6 +49,16 @@ def policy(kms: "KMSClient", arn: str) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
+@needs("kms:GetKeyPolicy")
+def policy_text(kms: "KMSClient", arn: str) -> str:
+    return kms.get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
+
+
+@needs("kms:PutKeyPolicy")
+def put_policy(kms: "KMSClient", arn: str, text: str) -> None:
+    kms.put_key_policy(KeyId=arn, PolicyName="default", Policy=text)
+
+
 @needs("kms:ListGrants")
 def grants(kms: "KMSClient", arn: str) -> tuple[Grant, ...]:
     """All grants of a key, ours and others'."""

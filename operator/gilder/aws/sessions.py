@@ -37,6 +37,10 @@ class Sessions:
         on_throttle: Counter | None = None,
         limits: Limits | None = None,
         cluster: str = "default",
+        *,
+        profile: str | None = None,
+        roles: Any = (),
+        expected: str | None = None,
     ) -> None:
         self.region = region
         self._on_call = on_call
@@ -44,7 +48,12 @@ class Sessions:
         self._limits = limits
         self._lock = threading.Lock()
         self._asking = threading.Lock()
-        self._session = boto3.Session(region_name=region)
+        self._session = boto3.Session(region_name=region, profile_name=profile)
+        self._roles = tuple(roles)
+        self._expected = expected
+        for role in self._roles:
+            answer = self._session.client("sts").assume_role(RoleArn=role.arn, RoleSessionName="x", **({"ExternalId": role.external_id} if role.external_id else {}))["Credentials"]
+            self._session = boto3.Session(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"], region_name=region)
         self._clients: dict[tuple[str, str], Any] = {}
         self._account: str | None = None
         # Adaptive mode would slow down one client; the limits slow down all of a Region's together.
@@ -72,6 +81,9 @@ class Sessions:
     def imagebuilder(self, region: str) -> "ImagebuilderClient":
         client: ImagebuilderClient = self._client("imagebuilder", region)
         return client
+
+    def organizations(self) -> Any:
+        return self._client("organizations", "us-east-1")
 
     def sqs(self, region: str) -> Any:
         return self._client("sqs", region)

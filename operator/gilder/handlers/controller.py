@@ -291,11 +291,12 @@ class Controller:
                 await self._wake(sorted(self.store.listing(changed), key=str))
 
     async def _list_maps(self) -> set[tuple[str, str]]:
-        if not self.store.config_maps():
+        wanted = self.store.config_maps()
+        if not wanted:
             return set()
         maps = self._kube.list_config_maps(self.settings.namespace_list)
         try:
-            return self._maps.replace(await asyncio.to_thread(list, maps))
+            return self._maps.replace(await asyncio.to_thread(list, maps), wanted)
         except (ApiException, HTTPError) as error:
             told = getattr(error, "reason", None) or str(error)
             log.warning("listing ConfigMaps failed", error=told)
@@ -541,7 +542,9 @@ def _trigger(body: Mapping[str, Any]) -> _Trigger:
             for v in status.get("versions") or []
             for i in v.get("images") or []
         ]
-        related = [images, status.get("latest"), meta.get("labels"), deleting, meta.get("uid")]
+        spec = body.get("spec") or {}
+        who = [spec.get("allowedNamespaces"), spec.get("account")]
+        related = [images, status.get("latest"), meta.get("labels"), deleting, meta.get("uid"), who]
     else:
         claimed = [(i.get("region"), i.get("imageId")) for i in status.get("images") or []]
         related = [claimed, meta.get("generation"), deleting]

@@ -17,8 +17,9 @@ class MapList:
         self._data: dict[Name, dict[str, str]] = {}
         self._failure = "ConfigMaps were not listed yet"
 
-    def replace(self, bodies: Iterable[Mapping[str, Any]]) -> set[Name]:
-        """Take in a listing; the ConfigMaps that differ from before."""
+    def replace(self, bodies: Iterable[Mapping[str, Any]], wanted: Iterable[Name]) -> set[Name]:
+        """Take in a listing; the ConfigMaps that differ from before, or all that are `wanted` when
+        there was none before that could be relied on."""
         now: dict[Name, dict[str, str]] = {}
         for body in bodies:
             meta = body["metadata"]
@@ -27,7 +28,7 @@ class MapList:
             before, self._data = self._data, now
             failed, self._failure = self._failure, ""
         if failed:
-            return set(before.keys() | now.keys())
+            return {*before, *now, *wanted}
         return {k for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
 
     def failed(self, why: str) -> None:

@@ -315,7 +315,7 @@ def _denied(action: AnyAction, problem: Problem) -> Problem:
 def _held(action: AnyAction, why: Problem) -> Problem:
     return Problem(
         why.reason,
-        f"not tried: {action.describe()}, since what must come before failed: {why.message}",
+        f"not tried: {action.describe()}, since what must come before failed ({why.reason})",
         why.permanent,
         action.region,
     )
