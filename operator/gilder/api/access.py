@@ -1,9 +1,7 @@
 """The operator's access file: accounts, roles, and what each namespace may do."""
 
-from pydantic import ConfigDict
-from pydantic.alias_generators import to_camel
-
 import yaml
+
 from gilder.api.base import ApiModel
 
 

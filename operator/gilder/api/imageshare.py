@@ -529,6 +529,17 @@ class SharedImage(ApiModel):
     ] = None
 
 
+class LackingAccess(ApiModel):
+    """A declared principal that cannot launch an AMI (yet), and which permission is missing."""
+
+    principal: str
+    region: str
+    image_id: str
+    launch_permission: Literal["Given", "Missing"]
+    key_access: Literal["Given", "Missing", "NotNeeded", "NotOurs"]
+    message: str
+
+
 class SharedGrant(ApiModel):
     """A KMS grant that this share needs."""
 
@@ -585,6 +596,10 @@ class ImageShareStatus(ApiModel):
     ] = ()
     account: str | None = None
     images: tuple[SharedImage, ...] = ()
+    lacking: Annotated[
+        tuple[LackingAccess, ...],
+        Field(description="Who is declared and cannot launch what; the first 50."),
+    ] = ()
     grants: tuple[SharedGrant, ...] = ()
     key_policies: tuple[SharedKeyPolicy, ...] = ()
     lists: tuple[ListedAccounts, ...] = ()

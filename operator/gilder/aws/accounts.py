@@ -1,4 +1,5 @@
 """Sessions by account."""
+
 import threading
 from typing import Any
 
@@ -19,14 +20,25 @@ class Accounts:
     def of(self, account: str) -> Sessions:
         entry = next(a for a in self.file.accounts if a.id == account)
         with self._lock:
-            return self._of.setdefault(account, Sessions(self._region, profile=entry.profile, roles=entry.roles, expected=account, **self._options))
+            return self._of.setdefault(
+                account,
+                Sessions(
+                    self._region,
+                    profile=entry.profile,
+                    roles=entry.roles,
+                    expected=account,
+                    **self._options,
+                ),
+            )
 
     def consumer(self, account: str) -> Sessions | None:
         roles = consumer_roles(self.file, account)
         if roles is None:
             return None
         with self._lock:
-            return self._consumers.setdefault(account, Sessions(self._region, roles=roles, expected=account, **self._options))
+            return self._consumers.setdefault(
+                account, Sessions(self._region, roles=roles, expected=account, **self._options)
+            )
 
     def organizations(self) -> Sessions:
         account = self.file.organizations.account if self.file else None

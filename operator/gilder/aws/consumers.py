@@ -1,4 +1,5 @@
 """Calls with a role in a consumer's account."""
+
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -12,7 +13,9 @@ def visible(ec2: Any, ids: Any) -> dict[str, dict[str, str]]:
     found = {}
     ids = sorted(ids)
     for start in range(0, len(ids), 200):
-        for page in ec2.get_paginator("describe_images").paginate(Filters=[{"Name": "image-id", "Values": ids[start:start+200]}]):
+        for page in ec2.get_paginator("describe_images").paginate(
+            Filters=[{"Name": "image-id", "Values": ids[start : start + 200]}]
+        ):
             for raw in page["Images"]:
                 found[raw["ImageId"]] = {t["Key"]: t["Value"] for t in raw.get("Tags", [])}
     return found
@@ -40,7 +43,9 @@ def key_usable(kms: Any, arn: str) -> str:
 
 @needs("ec2:CreateTags")
 def tag(ec2: Any, ids: Any, tags: Any) -> None:
-    ec2.create_tags(Resources=list(ids), Tags=[{"Key": k, "Value": v} for k, v in sorted(tags.items())])
+    ec2.create_tags(
+        Resources=list(ids), Tags=[{"Key": k, "Value": v} for k, v in sorted(tags.items())]
+    )
 
 
 @needs("ec2:DeleteTags")

@@ -4,15 +4,9 @@ from typing import Any
 
 from gilder.aws import errors
 from gilder.aws.permissions import needs
-from gilder.aws.sessions import Sessions
 from gilder.core.membership import Membership
 
 DEPTH = 8  # OUs nest five levels deep below the root
-
-
-def organizations(sessions: Sessions) -> Any:
-    """A client of AWS Organizations, which is one service for all Regions."""
-    return sessions._client("organizations", sessions.region)
 
 
 @needs("organizations:DescribeOrganization", "organizations:ListParents")

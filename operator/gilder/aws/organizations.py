@@ -1,4 +1,5 @@
 """Accounts of an organization or OU."""
+
 from typing import Any
 
 from gilder.aws.permissions import needs
@@ -8,7 +9,11 @@ def _active(raw: Any) -> bool:
     return (raw.get("State") or raw.get("Status")) == "ACTIVE"
 
 
-@needs("organizations:ListAccounts", "organizations:ListAccountsForParent", "organizations:ListOrganizationalUnitsForParent")
+@needs(
+    "organizations:ListAccounts",
+    "organizations:ListAccountsForParent",
+    "organizations:ListOrganizationalUnitsForParent",
+)
 def expand(client: Any, arn: str) -> frozenset[str]:
     if ":organization/" in arn:
         pages = client.get_paginator("list_accounts").paginate()
@@ -18,6 +23,8 @@ def expand(client: Any, arn: str) -> frozenset[str]:
         parent = todo.pop()
         for page in client.get_paginator("list_accounts_for_parent").paginate(ParentId=parent):
             found |= {a["Id"] for a in page["Accounts"] if _active(a)}
-        for page in client.get_paginator("list_organizational_units_for_parent").paginate(ParentId=parent):
+        for page in client.get_paginator("list_organizational_units_for_parent").paginate(
+            ParentId=parent
+        ):
             todo += [u["Id"] for u in page["OrganizationalUnits"]]
     return frozenset(found)

@@ -52,8 +52,17 @@ class Sessions:
         self._roles = tuple(roles)
         self._expected = expected
         for role in self._roles:
-            answer = self._session.client("sts").assume_role(RoleArn=role.arn, RoleSessionName="x", **({"ExternalId": role.external_id} if role.external_id else {}))["Credentials"]
-            self._session = boto3.Session(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"], region_name=region)
+            answer = self._session.client("sts").assume_role(
+                RoleArn=role.arn,
+                RoleSessionName="x",
+                **({"ExternalId": role.external_id} if role.external_id else {}),
+            )["Credentials"]
+            self._session = boto3.Session(
+                answer["AccessKeyId"],
+                answer["SecretAccessKey"],
+                answer["SessionToken"],
+                region_name=region,
+            )
         self._clients: dict[tuple[str, str], Any] = {}
         self._account: str | None = None
         # Adaptive mode would slow down one client; the limits slow down all of a Region's together.

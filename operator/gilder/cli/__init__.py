@@ -116,6 +116,13 @@ def explain(
     home_region: Annotated[
         str, typer.Option(envvar="GILDER_REGION", help="Region for account-wide calls.")
     ] = "us-east-1",
+    access_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="GILDER_ACCESS_FILE",
+            help="With a role in the account in it, the account is asked itself too.",
+        ),
+    ] = None,
 ) -> None:
     """Say whether an account could launch an image, and which permission is missing.
 
@@ -125,7 +132,7 @@ def explain(
     from gilder.cli.explain import Asked, print_explanation
 
     asked = Asked(image, account, tuple(region or ()), namespace, tuple(manifests or ()))
-    raise typer.Exit(print_explanation(asked, output, cluster_name, home_region))
+    raise typer.Exit(print_explanation(asked, output, cluster_name, home_region, access_file))
 
 
 @app.command()

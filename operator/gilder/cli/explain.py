@@ -3,18 +3,19 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
-from gilder.aws.sessions import Sessions
-from gilder.cli.manifests import ManifestError, parse, read
+from gilder.api.access import AccessError
+from gilder.cli.fleet import fleet_of
+from gilder.cli.manifests import ManifestError, ManifestMaps, parse, read
 from gilder.core.explain import Explanation
 from gilder.core.question import Finding
-from gilder.reconcile.engine import Engine
-from gilder.reconcile.explain import Objects, explain_ids, explain_image
+from gilder.reconcile.explain import Objects, consumer_of, explain_ids, explain_image
+from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.ports import ClusterError
 
 COULD, ERROR, COULD_NOT = 0, 1, 2
@@ -48,12 +49,15 @@ class Asked:
         return f"{self.namespace or 'default'}/{self.image}"
 
 
-def print_explanation(asked: Asked, output: str, cluster: str, region: str) -> int:
+def print_explanation(
+    asked: Asked, output: str, cluster: str, region: str, access: Path | None = None
+) -> int:
     try:
         _check(asked, output)
-        objects = _objects(asked)
-        found = _explain(asked, objects, Engine(Sessions(region, cluster=cluster), cluster))
-    except (UsageError, ManifestError, SpecError, ClusterError) as error:
+        maps = ClusterMaps() if not asked.manifests else ManifestMaps(read(asked.manifests))
+        fleet = fleet_of(region, cluster, access, maps)
+        found = _explain(asked, _objects(asked), fleet)
+    except (AccessError, UsageError, ManifestError, SpecError, ClusterError) as error:
         print(f"gilder: {error}", file=sys.stderr)
         return ERROR
     if output == "json":
@@ -77,15 +81,16 @@ def _check(asked: Asked, output: str) -> None:
         raise UsageError(f"{asked.image} is not in --namespace {asked.namespace}")
 
 
-def _explain(asked: Asked, objects: Objects | None, engine: Engine) -> list[Explanation]:
+def _explain(asked: Asked, objects: Objects | None, fleet: Fleet) -> list[Explanation]:
     regions = tuple(dict.fromkeys(asked.regions))
+    consumer = consumer_of(fleet, asked.account)
     if asked.by_id:
-        return explain_ids(engine, asked.account, asked.image, regions, objects)
+        return explain_ids(fleet, asked.account, asked.image, regions, objects, consumer)
     image = objects.find(asked.key) if objects is not None else None
     if objects is None or image is None:
         where = "these manifests" if asked.manifests else "the cluster"
         raise UsageError(f"no GoldenImage {asked.key} in {where}: correct the name or --namespace")
-    return explain_image(engine, asked.account, image, regions, objects)
+    return explain_image(fleet, asked.account, image, regions, objects, consumer)
 
 
 # What is declared
@@ -117,6 +122,20 @@ def _objects(asked: Asked) -> Objects | None:
             name = f"{body['kind']} {meta.get('namespace')}/{meta['name']}"
             _warn(f"{name} cannot be read and is passed over: {error}")
     return _sorted(found)
+
+
+class ClusterMaps:
+    """The ConfigMaps of the cluster, listed when one is asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Mapping[str, str]] | None = None
+
+    def read(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        from gilder.handlers.lookup import account_lists
+
+        if self._known is None:
+            self._known = account_lists()
+        return self._known.get((namespace, name))
 
 
 def _sorted(found: Iterable[GoldenImage | ImageShare]) -> Objects:

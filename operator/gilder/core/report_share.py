@@ -18,6 +18,7 @@ from gilder.core.actions import (
 from gilder.core.conditions import Verdict, get, merge
 from gilder.core.consumers import verdict
 from gilder.core.declared import next_end
+from gilder.core.lacking import lacking
 from gilder.core.observed import NOBODY, Principals, Problem
 from gilder.core.results import Event, Result
 from gilder.core.shares import Place, Share
@@ -135,6 +136,7 @@ def report_share(
         conditions=conditions,
         account=", ".join(plan.accounts) or old.account,
         images=tuple(sorted(_images(states, results, mine), key=lambda i: (i.region, i.image_id))),
+        lacking=lacking(share.spec, wanted, results),
         grants=_grants(plan, results, old.grants, settled),
         key_policies=_key_policies(plan, results, old.key_policies, settled),
         lists=mine.listed,
@@ -191,7 +193,22 @@ def _after(state: TargetState, results: Sequence[Result]) -> TargetState:
         state,
         missing=state.missing - given,
         volumes_missing=tuple(s for s in state.volumes_missing if s not in opened),
+        keyless=state.keyless - _let_use(state, results),
     )
+
+
+def _let_use(state: TargetState, results: Sequence[Result]) -> frozenset[str]:
+    """Who was given every key of an AMI just now."""
+    keys = state.target.image.kms_keys if state.target.image else frozenset()
+    by_name: dict[str, set[str]] = {}
+    for r in results:
+        a = r.action
+        if r.done and isinstance(a, CreateGrant) and not a.extra:
+            by_name.setdefault(a.account, set()).add(a.key)
+        if r.done and isinstance(a, PutKeyPolicy):
+            for name in a.add:
+                by_name.setdefault(name, set()).add(a.key)
+    return frozenset(n for n, given in by_name.items() if keys & given)
 
 
 def _summary(mine: Share, wanted: Sequence[TargetState]) -> str:

@@ -46,6 +46,8 @@ class TargetState:
     volumes_missing: tuple[str, ...] = ()
     volumes: bool = False  # the snapshots are shared too, or still are
     unresolved: bool = False  # it is kept, since what the share selects is not known
+    keyless: frozenset[str] = frozenset()  # accounts and `o-...[/ou-...]` without key access yet
+    refused: Principals = NOBODY  # declared, and not let in for `problem`
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def plan_share(
 
     states: list[TargetState] = []
     for place in sorted(wanted):
-        states.append(_target(share, wanted[place], union, seen, draft))
+        states.append(_target(share, wanted[place], union, seen, cluster, draft))
     for place in left:
         if known:
             states.append(_left(share, place, union, seen, draft))
@@ -182,7 +184,7 @@ def _policies(
 
 
 def _target(
-    share: Share, target: Target, union: Union, seen: Observed, draft: Draft
+    share: Share, target: Target, union: Union, seen: Observed, cluster: str, draft: Draft
 ) -> TargetState:
     place = target.place
     image = target.image
@@ -218,7 +220,29 @@ def _target(
         may.problem,
         volumes_missing=lacking,
         volumes=volumes,
+        keyless=_keyless(place, may.principals, union, seen, cluster),
+        refused=may.asked - may.principals,
     )
+
+
+def _keyless(
+    place: Place, who: Principals, union: Union, seen: Observed, cluster: str
+) -> frozenset[str]:
+    """Who does not have the key access yet that a share of this AMI gives."""
+    keyed = union.keyed.get(place, frozenset())
+    accounts, names = who.accounts & keyed, reaches(who) & keyed
+    view = seen.region(place[0])
+    found: set[str] = set()
+    for key in keys_of(seen, place):
+        at = (place[0], key)
+        there, wanted = view.grants.get(key, ()), union.grants.get(at, {})
+        found |= {
+            a for a in accounts if a in wanted and not standing(there, cluster, a, wanted[a], key)
+        }
+        known = view.key(key)
+        let = let_in(own(known.policy, cluster)) if known else frozenset()
+        found |= {n for n in names if n in union.policies.get(at, {}) and n not in let}
+    return frozenset(found)
 
 
 def _permission(

@@ -24,6 +24,7 @@ from gilder.core.digest import digest
 from gilder.core.results import Event
 from gilder.core.times import rfc3339
 from gilder.handlers import metrics
+from gilder.handlers.access import AccessWatch
 from gilder.handlers.drift import Drift, Surroundings
 from gilder.handlers.joblist import JobList
 from gilder.handlers.kube import PLURALS, GoneError, Kube
@@ -94,6 +95,7 @@ class Controller:
         self._drift: Drift | None = None
         self._jobs = jobs if jobs is not None else JobList()
         self._maps = maps if maps is not None else MapList()
+        self._access = AccessWatch(settings.access_file)
         self.ready = False
 
     async def start(self) -> None:
@@ -114,6 +116,7 @@ class Controller:
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self._watch_jobs()),
             asyncio.create_task(self._watch_maps()),
+            asyncio.create_task(self._watch_access()),
         ]
         self._listen()
         self.ready = True
@@ -126,7 +129,7 @@ class Controller:
         self._fleet.stop()
         await self._images.close()
         await self._shares.close()
-        for endless in self._tasks[-3:]:
+        for endless in self._tasks[-4:]:
             endless.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._fleet.close)
@@ -289,6 +292,17 @@ class Controller:
             await asyncio.sleep(self.settings.poll_seconds)
             if changed := await self._list_maps():
                 await self._wake(sorted(self.store.listing(changed), key=str))
+
+    async def _watch_access(self) -> None:
+        """Go by the access file as it is, with a look at everything when it has changed."""
+        while self.settings.access_file:
+            await asyncio.sleep(self.settings.poll_seconds)
+            file = await asyncio.to_thread(self._access.changed)
+            if file is None:
+                continue
+            await asyncio.to_thread(self._fleet.replace, file)
+            await asyncio.to_thread(self.store.regroup, self._fleet.others)
+            await self._wake(self.store.known())
 
     async def _list_maps(self) -> set[tuple[str, str]]:
         wanted = self.store.config_maps()

@@ -1,15 +1,16 @@
 """Reads what an explanation needs: AMIs, launch permissions, keys, grants, and the membership."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gilder.api import GoldenImage, ImageShare
 from gilder.api.goldenimage import LatestVersion
 from gilder.api.names import TAG_IMAGE
-from gilder.aws import errors
-from gilder.aws.membership import membership, organizations
+from gilder.aws import consumers, errors
+from gilder.aws.membership import membership
+from gilder.aws.sessions import Sessions
 from gilder.core.explain import Explanation, Facts, Seen, Target, explain, nothing
 from gilder.core.gating import shut
 from gilder.core.membership import Membership
@@ -17,7 +18,7 @@ from gilder.core.needs import AccessNeeds, RegionNeeds
 from gilder.core.observed import Image, Key, Observed, Principals, Problem
 from gilder.core.question import Declared, Question
 from gilder.core.shares import Place, Share, resolve, selects
-from gilder.reconcile.engine import Engine
+from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.inventory import Inventory
 
 
@@ -48,8 +49,41 @@ class Objects:
 Declarations = Mapping[Place, tuple[Declared, ...]]
 
 
+class RoleConsumer:
+    """A consumer whose account has a role for us, by the access file."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def visible(self, region: str, image: str) -> str:
+        return self._asked(
+            lambda: "" if image in consumers.visible(self._sessions.ec2(region), [image])
+            else "DescribeImages does not show it"
+        )  # fmt: skip
+
+    def launch(self, region: str, image: Image) -> str:
+        ec2 = self._sessions.ec2
+        return self._asked(lambda: consumers.dry_run(ec2(region), image.id, image.architecture))
+
+    def key(self, region: str, arn: str) -> str:
+        return self._asked(lambda: consumers.key_usable(self._sessions.kms(region), arn))
+
+    @staticmethod
+    def _asked(ask: Callable[[], str]) -> str:
+        try:
+            return ask()
+        except errors.AWS_ERRORS as error:
+            return errors.problem(error, "asking").message
+
+
+def consumer_of(fleet: Fleet, account: str) -> Consumer | None:
+    """The account that is asked about, where the access file has a role for it."""
+    sessions = fleet.accounts.consumer(account)
+    return RoleConsumer(sessions) if sessions is not None else None
+
+
 def explain_image(
-    engine: Engine,
+    fleet: Fleet,
     account: str,
     image: GoldenImage,
     regions: Sequence[str],
@@ -57,11 +91,13 @@ def explain_image(
     consumer: Consumer | None = None,
 ) -> list[Explanation]:
     """The latest version of a GoldenImage in each Region that is asked, or wherever it is."""
-    return _Reader(engine, account, objects, consumer).image(image, regions)
+    at = image.spec.account
+    owner = at if at and at in fleet.others else ""
+    return _Reader(fleet, owner, account, objects, consumer).image(image, regions)
 
 
 def explain_ids(
-    engine: Engine,
+    fleet: Fleet,
     account: str,
     image_id: str,
     regions: Sequence[str],
@@ -69,18 +105,39 @@ def explain_ids(
     consumer: Consumer | None = None,
 ) -> list[Explanation]:
     """One AMI id in each of these Regions; `objects` is None where no ImageShares were read."""
-    reader = _Reader(engine, account, objects, consumer)
+    reader = _Reader(fleet, _owner_of(fleet, image_id, regions), account, objects, consumer)
     return reader.explained([Target(r, image_id) for r in regions])
+
+
+def _owner_of(fleet: Fleet, image_id: str, regions: Sequence[str]) -> str:
+    """The account of the access file that an AMI belongs to; "" for the own, or for nobody's."""
+    needed = dict.fromkeys(regions, RegionNeeds(images=frozenset({image_id})))
+    for account in sorted(fleet.others):
+        views = fleet.engine(account).views
+        try:
+            seen = views.images(needed, views.now())
+        except errors.AWS_ERRORS:
+            continue
+        if any(i.id == image_id and i.owner == seen.account for i in seen.images()):
+            return account
+    return ""
 
 
 class _Reader:
     """One question, read as of now."""
 
     def __init__(
-        self, engine: Engine, account: str, objects: Objects | None, consumer: Consumer | None
+        self,
+        fleet: Fleet,
+        owner: str,
+        account: str,
+        objects: Objects | None,
+        consumer: Consumer | None,
     ) -> None:
-        self._engine = engine
-        self._views = engine.views
+        self._fleet = fleet
+        self._owner = owner
+        self._engine = fleet.engine(owner)
+        self._views = self._engine.views
         self._account = account
         self._objects = objects
         self._consumer = consumer
@@ -181,7 +238,8 @@ class _Reader:
         policies = (json.dumps(k.policy).lower() for k in keys if k.policy)
         if not who.organizations and not who.units and not any(_ORG in p for p in policies):
             return None
-        return membership(organizations(self._engine.sessions), self._account)
+        sessions = self._fleet.accounts.organizations()
+        return membership(sessions.organizations(), self._account)
 
     def _declared(self, places: Iterable[Place], seen: Observed) -> Declarations | None:
         """By AMI, what the ImageShares declare that select it or another version of it."""
@@ -190,7 +248,7 @@ class _Reader:
         cluster = self._engine.cluster
         images = {p: i for p in places if (i := seen.region(p[0]).images.get(p[1])) is not None}
         tagged = {i.tags.get(TAG_IMAGE, "") for i in images.values()}
-        inventory = Inventory(cluster)
+        inventory = Inventory(cluster, self._fleet.others)
         for golden in self._objects.images:
             if golden.metadata.key in tagged:
                 inventory.put_image(_with_latest(golden, seen, cluster))
@@ -205,6 +263,7 @@ class _Reader:
             scope = inventory.share_scope(share.metadata.key)
             if scope.mine.leaving:
                 continue
+            scope = self._fleet.declared(scope, self._since).part(self._owner)
             targets = resolve(scope.mine, scope.goldens, seen, cluster, scope.regions).targets
             selected = {(t.region, t.image_id) for t in targets}
             chosen = {g.key for g in scope.goldens if selects(scope.mine, g)}
@@ -260,7 +319,7 @@ def _may_select(share: ImageShare, namespaces: set[str], ids: set[str]) -> bool:
     ref = share.spec.image_ref
     if ref.images:
         return any(i.id in ids for i in ref.images)
-    return share.metadata.namespace in namespaces
+    return (ref.namespace or share.metadata.namespace) in namespaces
 
 
 def _with_latest(image: GoldenImage, seen: Observed, cluster: str) -> GoldenImage:
