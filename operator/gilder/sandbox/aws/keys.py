@@ -10,7 +10,7 @@ from moto.kms.responses import KmsResponse
 from moto.kms.utils import RESERVED_ALIASES
 
 from gilder.sandbox.aws import policy
-from gilder.sandbox.aws.accounts import caller_arn
+from gilder.sandbox.aws.callers import principal_of
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.policy import Principal
 from gilder.sandbox.aws.registry import LOCK, Call, call_of, json_errors, kms
@@ -104,10 +104,6 @@ def usable_by_ebs(
         return key if key.account_id == call.account else None
     via = f"ec2.{region}.amazonaws.com"
     return key if permits(key, principal_of(call), operations, via) else None
-
-
-def principal_of(call: Call) -> Principal:
-    return Principal(call.account, caller_arn(call.account, call.region, call.access_key))
 
 
 def _grantee_covers(grantee: str, principal: Principal) -> bool:

@@ -12,10 +12,12 @@ from gilder.sandbox.aws.organization import membership
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: an account and the ARN of the caller in it."""
+    """Who asks: an account, the ARN of the caller in it, and for a session its role."""
 
     account: str
     arn: str
+    role: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()  # by keys in lower case
 
     @property
     def root(self) -> str:
@@ -30,9 +32,11 @@ def context_of(principal: Principal, via_service: str | None = None) -> dict[str
     context = {
         "aws:principalaccount": [principal.account],
         "kms:calleraccount": [principal.account],
-        "aws:principalarn": [principal.arn],
-        "aws:principaltype": ["User"],
+        # For sessions it is the role's.
+        "aws:principalarn": [principal.role or principal.arn],
+        "aws:principaltype": ["AssumedRole" if principal.role else "User"],
     }
+    context.update({f"aws:principaltag/{k}": [v] for k, v in principal.tags})
     member = membership(principal.account)
     if member is not None:
         context["aws:principalorgid"] = [member.organization]
@@ -100,7 +104,7 @@ def _names(element: Any, principal: Principal) -> bool:
         return True
     if not isinstance(element, Mapping):
         return False
-    wanted = {principal.arn, principal.root, principal.account, "*"}
+    wanted = {principal.arn, principal.role, principal.root, principal.account, "*"}
     return any(p in wanted for p in as_list(element.get("AWS")))
 
 

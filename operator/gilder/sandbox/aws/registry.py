@@ -15,6 +15,7 @@ from moto.core.utils import camelcase_to_underscores, method_names_from_class
 from moto.ec2.models import ec2_backends
 from moto.ec2.responses import EC2Response
 from moto.kms.responses import KmsResponse
+from moto.sts.responses import TokenResponse
 
 from gilder.sandbox.aws.errors import AwsError, DryRunError
 
@@ -56,6 +57,7 @@ class Call:
 Handler = Callable[[Call], Mapping[str, Any] | None]
 _EC2: dict[str, Handler] = {}
 _KMS: dict[str, Handler] = {}
+_STS: dict[str, Handler] = {}
 
 
 def ec2(handler: Handler) -> Handler:
@@ -67,6 +69,12 @@ def ec2(handler: Handler) -> Handler:
 def kms(handler: Handler) -> Handler:
     """Register a KMS handler by its name."""
     _KMS[handler.__name__] = handler
+    return handler
+
+
+def sts(handler: Handler) -> Handler:
+    """Register an STS handler by its name."""
+    _STS[handler.__name__] = handler
     return handler
 
 
@@ -131,6 +139,8 @@ def install() -> None:
         setattr(EC2Response, name, plain_method(handler))
     for name, handler in _KMS.items():
         setattr(KmsResponse, name, _kms_method(handler))
+    for name, handler in _STS.items():
+        setattr(TokenResponse, name, plain_method(handler))
     # moto inspects all methods of the response class on every call, and EC2's has hundreds.
     module: Any = moto_responses
     module.method_names_from_class = functools.cache(method_names_from_class)

@@ -1,6 +1,7 @@
 """Starts the sandbox's AWS: moto over HTTP on a loopback port, with this package's extensions."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -132,6 +133,35 @@ class SandboxAws:
                     ),
                 )
             return self._clients[key]
+
+    def assume(
+        self,
+        role: str,
+        *,
+        account: str = DEFAULT_ACCOUNT,
+        by: Mapping[str, Any] | None = None,
+        name: str = "sandbox",
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Credentials of a role, asked for by an account or by the credentials `by`."""
+        sts = self.client("sts", account=account) if by is None else self.client_as(by, "sts")
+        found = sts.assume_role(RoleArn=role, RoleSessionName=name, **parameters)
+        credentials: dict[str, Any] = found["Credentials"]
+        return credentials
+
+    def client_as(
+        self, credentials: Mapping[str, Any], service: str, region: str = "eu-west-1"
+    ) -> Any:
+        """A boto3 client without retries that has the credentials of a session."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+            config=Config(retries={"total_max_attempts": 1}),
+        )
 
     def events(self, queue_name: str = "gilder-events", region: str = "eu-west-1") -> str:
         """Have an SQS queue told what is done to AMIs and keys of any Region; its URL."""
