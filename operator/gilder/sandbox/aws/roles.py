@@ -11,6 +11,7 @@ from gilder.sandbox.aws import policy
 from gilder.sandbox.aws.assumed import PARTITION, SESSIONS, Session
 from gilder.sandbox.aws.callers import principal_of, session_of
 from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.organization import find_account
 from gilder.sandbox.aws.registry import Call, sts
 from gilder.sandbox.aws.settings import CLOCK
 
@@ -66,9 +67,12 @@ def _validated(call: Call) -> tuple[str, str, int]:
 
 
 def find_role(arn: str) -> Any | None:
-    """The role of an ARN, of whatever account."""
+    """The role of an ARN, of whatever account that is not suspended or closed."""
     match = _ROLE.fullmatch(arn)
     if match is None:
+        return None
+    account = find_account(match[1])
+    if account is not None and account.status != "ACTIVE":
         return None
     roles = iam_backends[match[1]][PARTITION].roles
     return next((r for r in list(roles.values()) if r.arn == arn), None)

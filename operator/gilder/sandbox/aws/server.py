@@ -25,6 +25,7 @@ from gilder.sandbox.aws.imagebuilder import service as imagebuilder
 from gilder.sandbox.aws.imagebuilder.builds import BUILDS, Builds
 from gilder.sandbox.aws.images import own_image
 from gilder.sandbox.aws.model import Image
+from gilder.sandbox.aws.organizations import set_account_state
 from gilder.sandbox.aws.settings import (
     CLOCK,
     DEFAULT_ACCOUNT,
@@ -172,6 +173,10 @@ class SandboxAws:
     def choose_account_ids(self, *ids: str) -> None:
         """Ids for the accounts that Organizations creates next."""
         choose_account_ids(*ids)
+
+    def set_account_state(self, account: str, state: str) -> None:
+        """State of a member account: ACTIVE, SUSPENDED, PENDING_CLOSURE, CLOSED and so on."""
+        set_account_state(account, state)
 
     def image(
         self, image_id: str, region: str = "eu-west-1", account: str = DEFAULT_ACCOUNT
