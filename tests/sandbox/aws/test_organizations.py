@@ -189,6 +189,7 @@ def test_a_move_counts_at_once(
             "Effect": "Allow",
             "Principal": {"AWS": "*"},
             "Action": "kms:DescribeKey",
+            "Resource": "*",
             "Condition": {"ForAnyValue:StringLike": paths},
         }
     )

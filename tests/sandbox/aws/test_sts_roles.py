@@ -189,7 +189,12 @@ def test_key_policies_name_the_role_of_a_session(aws: SandboxAws, kms: Any, refu
     reader, other = (make_role(aws, B, name, trust=[A]) for name in ("reader", "other"))
     statements = json.loads(kms.get_key_policy(KeyId=(key := _key(kms)))["Policy"])
     statements["Statement"].append(
-        {"Effect": "Allow", "Principal": {"AWS": reader}, "Action": "kms:DescribeKey"}
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": reader},
+            "Action": "kms:DescribeKey",
+            "Resource": "*",
+        }
     )
     kms.put_key_policy(KeyId=key, Policy=json.dumps(statements))
     assert aws.client_as(aws.assume(reader), "kms").describe_key(KeyId=key)

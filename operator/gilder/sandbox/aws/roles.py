@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.iam.models import iam_backends
-
 from gilder.sandbox.aws import policy
-from gilder.sandbox.aws.assumed import PARTITION, SESSIONS, Session
+from gilder.sandbox.aws.assumed import SESSIONS, Session
 from gilder.sandbox.aws.callers import principal_of, session_of
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.organization import find_account
+from gilder.sandbox.aws.principals import find_role, role_account
 from gilder.sandbox.aws.registry import Call, sts
 from gilder.sandbox.aws.settings import CLOCK
 
-_ROLE = re.compile(r"arn:aws[\w-]*:iam::(\d{12}):role/(?:.+/)?[\w+=,.@-]{1,64}")
 _NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
@@ -36,8 +34,8 @@ def _constraint(value: object, field: str, constraint: str) -> AwsError:
 def _validated(call: Call) -> tuple[str, str, int]:
     """The account of the role, the session's name and its length in seconds."""
     written, name = call.need("RoleArn"), call.need("RoleSessionName")
-    match = _ROLE.fullmatch(written)
-    if match is None:
+    account = role_account(written)
+    if account is None:
         raise _invalid(f"{written} is invalid")
     if not _NAME.fullmatch(name):
         raise _constraint(
@@ -63,19 +61,15 @@ def _validated(call: Call) -> tuple[str, str, int]:
         raise _constraint(
             seconds, "durationSeconds", f"Member must have value less than or equal to {_LONGEST}"
         )
-    return match[1], name, seconds
+    return account, name, seconds
 
 
-def find_role(arn: str) -> Any | None:
-    """The role of an ARN, of whatever account that is not suspended or closed."""
-    match = _ROLE.fullmatch(arn)
-    if match is None:
-        return None
-    account = find_account(match[1])
+def _role(arn: str) -> Any | None:
+    """The role, unless its account is suspended or closed."""
+    account = find_account(role_account(arn) or "")
     if account is not None and account.status != "ACTIVE":
         return None
-    roles = iam_backends[match[1]][PARTITION].roles
-    return next((r for r in list(roles.values()) if r.arn == arn), None)
+    return find_role(arn)
 
 
 def _session_tags(call: Call, caller: Session | None) -> tuple[dict[str, str], frozenset[str]]:
@@ -138,7 +132,7 @@ def assume_role(call: Call) -> Mapping[str, Any]:
     account, name, seconds = _validated(call)
     caller, arn = session_of(call.access_key), call.need("RoleArn")
     tags, transitive = _session_tags(call, caller)
-    role = find_role(arn)
+    role = _role(arn)
     _check_trust(call, role, arn, tags)
     assert role is not None
     if seconds > int(role.max_session_duration or _CHAINED):
