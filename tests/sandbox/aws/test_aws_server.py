@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 from gilder.sandbox.aws.counting import CallKey
+from gilder.sandbox.aws.seed import make_role
 from gilder.sandbox.aws.server import DEFAULT_ACCOUNT, SandboxAws, start_aws
 
 
@@ -55,9 +56,8 @@ def test_any_other_access_key_is_the_default_account(aws: SandboxAws) -> None:
 
 @pytest.mark.usefixtures("base")
 def test_an_assumed_role_acts_in_its_account(aws: SandboxAws) -> None:
-    answer = aws.client("sts").assume_role(
-        RoleArn="arn:aws:iam::333333333333:role/gilder", RoleSessionName="test"
-    )
+    role = make_role(aws, "333333333333", "gilder", trust=[DEFAULT_ACCOUNT])
+    answer = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="test")
     credentials = answer["Credentials"]
     session = {
         "region_name": "eu-west-1",

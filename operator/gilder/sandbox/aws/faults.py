@@ -21,7 +21,20 @@ class Answer:
     drop: bool = False
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who makes a call; `role` is the ARN of the role whose session it is."""
+
+    arn: str = ""
+    role: str | None = None
+
+    def is_role(self, wanted: str) -> bool:
+        """By ARN, or by name in any account."""
+        return self.role is not None and wanted in (self.role, self.role.rpartition("/")[2])
+
+
 Hook = Callable[[CallKey], None]
+NOBODY = Caller()
 
 
 @dataclass(eq=False)
@@ -31,9 +44,10 @@ class Fault:
     pattern: re.Pattern[str]
     region: str | None
     account: str | None
+    role: str | None
     times: int | None
     rate: float
-    answer: Callable[[CallKey], Answer] | None = None
+    answer: Callable[[CallKey, Caller], Answer] | None = None
     hook: Hook | None = None
     after_effect: bool = False
     hits: int = 0
@@ -43,15 +57,21 @@ class Fault:
         if self._owner is not None:
             self._owner.discard(self)
 
-    def matches(self, key: CallKey) -> bool:
+    def matches(self, key: CallKey, caller: Caller = NOBODY) -> bool:
         if self.region not in (None, key.region) or self.account not in (None, key.account):
+            return False
+        if self.role is not None and not caller.is_role(self.role):
             return False
         qualified = f"{key.service}:{key.action}"
         return bool(self.pattern.fullmatch(key.action) or self.pattern.fullmatch(qualified))
 
 
 class Faults:
-    """The faults in force. An action is a regular expression for `CopyImage` or `ec2:CopyImage`."""
+    """The faults in force. An action is a regular expression for `CopyImage` or `ec2:CopyImage`.
+
+    `account` is the one that a call acts in, for a session the one of its role; `role` is the ARN
+    or the name of that role. AssumeRole itself is a call of the account that asks for it.
+    """
 
     def __init__(self, seed: int = 7) -> None:
         self._lock = threading.Lock()
@@ -68,9 +88,10 @@ class Faults:
         rate: float = 1.0,
         region: str | None = None,
         account: str | None = None,
+        role: str | None = None,
     ) -> Fault:
         """Throttle the next `times` calls, or the share `rate` of all calls."""
-        return self._add(action, region, account, times, rate, answer=_throttled)
+        return self._add(action, region, account, times, rate, role=role, answer=_throttled)
 
     def fail(
         self,
@@ -82,14 +103,22 @@ class Faults:
         status: int = 400,
         region: str | None = None,
         account: str | None = None,
+        role: str | None = None,
     ) -> Fault:
         """Answer the next `times` calls (None: all) with an error, without effect."""
         answer = Answer(code, message, status)
-        return self._add(action, region, account, times, 1.0, answer=lambda _: answer)
+        return self._add(action, region, account, times, 1.0, role=role, answer=lambda *_: answer)
 
-    def deny(self, action: str, *, region: str | None = None, account: str | None = None) -> Fault:
+    def deny(
+        self,
+        action: str,
+        *,
+        region: str | None = None,
+        account: str | None = None,
+        role: str | None = None,
+    ) -> Fault:
         """Answer as IAM does when the caller's policies do not allow the action."""
-        return self._add(action, region, account, None, 1.0, answer=_denied)
+        return self._add(action, region, account, None, 1.0, role=role, answer=_denied)
 
     def timeout_after_effect(
         self,
@@ -97,20 +126,35 @@ class Faults:
         times: int | None = 1,
         *,
         region: str | None = None,
+        account: str | None = None,
         drop: bool = True,
     ) -> Fault:
         """Let the call take effect and lose its answer: drop the connection, or send a 500."""
         lost = Answer("InternalError", "An internal error has occurred", 500, drop=drop)
-        return self._add(action, region, None, times, 1.0, answer=lambda _: lost, after_effect=True)
+        return self._add(
+            action, region, account, times, 1.0, answer=lambda *_: lost, after_effect=True
+        )
 
     def region_down(self, region: str, *, drop: bool = False) -> Fault:
         """Fail every call to a Region: 503, or a closed connection."""
         down = Answer("ServiceUnavailable", "Service is unavailable.", 503, drop=drop)
-        return self._add(".*", region, None, None, 1.0, answer=lambda _: down)
+        return self._add(".*", region, None, None, 1.0, answer=lambda *_: down)
 
-    def latency(self, seconds: float, action: str = ".*", *, region: str | None = None) -> Fault:
+    def account_down(self, account: str, *, drop: bool = False) -> Fault:
+        """Fail every call that acts in an account: 503, or a closed connection."""
+        down = Answer("ServiceUnavailable", "Service is unavailable.", 503, drop=drop)
+        return self._add(".*", None, account, None, 1.0, answer=lambda *_: down)
+
+    def latency(
+        self,
+        seconds: float,
+        action: str = ".*",
+        *,
+        region: str | None = None,
+        account: str | None = None,
+    ) -> Fault:
         """Delay calls."""
-        return self._add(action, region, None, None, 1.0, hook=lambda _: time.sleep(seconds))
+        return self._add(action, region, account, None, 1.0, hook=lambda _: time.sleep(seconds))
 
     def before(self, action: str, callback: Hook, times: int | None = None) -> Fault:
         """Run `callback(key)` before a call takes effect; it may itself call AWS."""
@@ -130,13 +174,13 @@ class Faults:
             if fault in self._faults:
                 self._faults.remove(fault)
 
-    def apply(self, key: CallKey, *, after_effect: bool) -> Answer | None:
+    def apply(self, key: CallKey, *, after_effect: bool, caller: Caller = NOBODY) -> Answer | None:
         """Run the hooks for a call and return the first error that applies."""
         hooks: list[Hook] = []
         answer: Answer | None = None
         with self._lock:
             for fault in list(self._faults):
-                if fault.after_effect is not after_effect or not fault.matches(key):
+                if fault.after_effect is not after_effect or not fault.matches(key, caller):
                     continue
                 if answer is not None and fault.answer is not None:
                     continue
@@ -148,7 +192,7 @@ class Faults:
                 if fault.hook is not None:
                     hooks.append(fault.hook)
                 if fault.answer is not None:
-                    answer = fault.answer(key)
+                    answer = fault.answer(key, caller)
         # Outside of the lock: a hook may call AWS, and so come back here.
         for hook in hooks:
             hook(key)
@@ -162,18 +206,21 @@ class Faults:
         times: int | None,
         rate: float,
         *,
-        answer: Callable[[CallKey], Answer] | None = None,
+        role: str | None = None,
+        answer: Callable[[CallKey, Caller], Answer] | None = None,
         hook: Hook | None = None,
         after_effect: bool = False,
     ) -> Fault:
-        fault = Fault(re.compile(action), region, account, times, rate, answer, hook, after_effect)
+        fault = Fault(
+            re.compile(action), region, account, role, times, rate, answer, hook, after_effect
+        )
         fault._owner = self
         with self._lock:
             self._faults.append(fault)
         return fault
 
 
-def _throttled(key: CallKey) -> Answer:
+def _throttled(key: CallKey, _: Caller) -> Answer:
     # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
     if key.service == "ec2":
         return Answer("RequestLimitExceeded", "Request limit exceeded.", 503)
@@ -182,19 +229,16 @@ def _throttled(key: CallKey) -> Answer:
     return Answer("ThrottlingException", "Rate exceeded", 400)
 
 
-def _denied(key: CallKey) -> Answer:
+def _denied(key: CallKey, caller: Caller) -> Answer:
+    user = caller.arn or f"arn:aws:iam::{key.account}:user/sandbox"
     if key.service == "ec2":
         return Answer(
             "UnauthorizedOperation",
             "You are not authorized to perform this operation. "
-            f"User: arn:aws:iam::{key.account}:user/sandbox is not authorized to perform: "
-            f"ec2:{key.action}",
+            f"User: {user} is not authorized to perform: ec2:{key.action}",
             403,
         )
-    message = (
-        f"User: arn:aws:iam::{key.account}:user/sandbox is not authorized to perform: "
-        f"{key.service}:{key.action}"
-    )
+    message = f"User: {user} is not authorized to perform: {key.service}:{key.action}"
     if key.service in QUERY_SERVICES:
         return Answer("AccessDenied", message, 403)
     return Answer("AccessDeniedException", message, 400)

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from gilder.sandbox.aws.accounts import account_of
+from gilder.sandbox.aws.assumed import SESSIONS, refusal
 from gilder.sandbox.aws.counting import CallKey, Requests
 from gilder.sandbox.aws.errors import error_body
 from gilder.sandbox.aws.events import EventBus
-from gilder.sandbox.aws.faults import Answer, Faults
+from gilder.sandbox.aws.faults import NOBODY, Answer, Caller, Faults
 from gilder.sandbox.aws.routes import action_of_route
 from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
 
@@ -40,7 +41,10 @@ class Gateway:
         # moto takes the account from this header before it looks at the credentials.
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = key.account
         self._requests.record(key)
-        fault = self._faults.apply(key, after_effect=False)
+        caller, refused = _caller(key, environ)
+        if refused is not None:
+            return _answer(key, refused, start_response)
+        fault = self._faults.apply(key, after_effect=False, caller=caller)
         if fault is not None:
             return _answer(key, fault, start_response)
         told = self._begin(key, environ)
@@ -57,7 +61,7 @@ class Gateway:
         if told is not None:
             body = [b"".join(body)]
             told(int(sent[0][0].split()[0]), body[0])
-        lost = self._faults.apply(key, after_effect=True)
+        lost = self._faults.apply(key, after_effect=True, caller=caller)
         if lost is not None:
             return _answer(key, lost, start_response)
         start_response(*sent[0])
@@ -86,6 +90,17 @@ def identify(environ: dict[str, Any]) -> CallKey:
         action = _action_of_form(environ)
     account = account_of(access_key) if access_key else DEFAULT_ACCOUNT
     return CallKey(service, action, region, account)
+
+
+def _caller(key: CallKey, environ: dict[str, Any]) -> tuple[Caller, Answer | None]:
+    """The session behind a call, and why its credentials are refused."""
+    match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    session = SESSIONS.find(match[1]) if match else None
+    if session is None:
+        return NOBODY, None
+    problem = refusal(key.service, session, environ.get("HTTP_X_AMZ_SECURITY_TOKEN"))
+    refused = Answer(*problem, 400 if key.service == "ec2" else 403) if problem else None
+    return Caller(session.arn, session.role_arn), refused
 
 
 def _action_of_form(environ: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """KMS grants: idempotent names, validation, pagination, filters, dry runs and limits."""
 
-import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -9,9 +8,13 @@ from typing import Any
 from botocore.session import get_session
 from moto.kms.models import Grant, kms_backends
 
+from gilder.sandbox.aws.assumed import unique_id
+from gilder.sandbox.aws.callers import principal_of
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.keys import authorize, need_key
+from gilder.sandbox.aws.key_calls import dry_run
+from gilder.sandbox.aws.keys import allowed_by_policy, authorize, grants_of, need_enabled, need_key
 from gilder.sandbox.aws.pagination import page
+from gilder.sandbox.aws.principals import role_gone, role_id, role_missing
 from gilder.sandbox.aws.registry import Call, kms
 from gilder.sandbox.aws.settings import SETTINGS
 
@@ -24,20 +27,7 @@ _LIST_DEFAULT, _LIST_MAXIMUM = 50, 100
 
 
 def _dry_run(call: Call) -> None:
-    if call.get("DryRun"):
-        raise AwsError(
-            "DryRunOperationException",
-            "The request would have succeeded, but the DryRun option is set.",
-        )
-
-
-def _enabled(key: Any) -> None:
-    # https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
-    if key.key_state == "Disabled":
-        raise AwsError("DisabledException", f"{key.arn} is disabled.")
-    if key.key_state != "Enabled":
-        state = "pending deletion" if key.key_state == "PendingDeletion" else key.key_state
-        raise AwsError("KMSInvalidStateException", f"{key.arn} is {state}.")
+    dry_run(call.get("DryRun"))
 
 
 def _invalid(value: Any, field: str, constraint: str) -> AwsError:
@@ -81,7 +71,10 @@ def create_grant(call: Call) -> Mapping[str, Any]:
             f"The key policy of the AWS managed key {key.arn} does not allow kms:CreateGrant",
         )
     authorize(call, key, "CreateGrant")
-    _enabled(key)
+    _within_own_grant(call, key, operations)
+    need_enabled(key)
+    if role_missing(grantee):
+        raise AwsError("InvalidArnException", f"ARN does not refer to a valid principal: {grantee}")
     wanted = (
         grantee,
         call.get("RetiringPrincipal") or call.get("RetiringServicePrincipal"),
@@ -91,7 +84,7 @@ def create_grant(call: Call) -> Mapping[str, Any]:
     # "When the grant name and all other parameters are the same, KMS returns the same grant."
     if name is not None:
         for known in key.grants.values():
-            if known.name == name and _identity(known) == wanted:
+            if known.name == name and _identity(known) == wanted and not _gone(known):
                 _dry_run(call)
                 return {"GrantId": known.id, "GrantToken": known.token}
     if len(key.grants) >= SETTINGS.grants_per_key:
@@ -110,8 +103,31 @@ def create_grant(call: Call) -> Mapping[str, Any]:
     )
     grant.creation_date = time.time()
     grant.issuing_account = call.account
+    # KMS keeps the unique id of a role, so that one made anew under its name has no access.
+    grant.grantee_id = role_id(grantee)
     key.grants[grant.id] = grant
     return {"GrantId": grant.id, "GrantToken": grant.token}
+
+
+def _within_own_grant(call: Call, key: Any, operations: list[str]) -> None:
+    """Who may create grants only by a grant can hand on no more than that grant gives.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/grants.html
+    """
+    principal = principal_of(call)
+    if allowed_by_policy(key, principal, "CreateGrant"):
+        return
+    parents = [g for g in grants_of(key, principal) if "CreateGrant" in g.operations]
+    if not any(set(operations) <= set(p.operations) for p in parents):
+        raise AwsError(
+            "AccessDeniedException",
+            f"User: {principal.arn} is not authorized to perform: kms:CreateGrant on resource: "
+            f"{key.arn} with operations that its own grant does not have",
+        )
+
+
+def _gone(grant: Any) -> bool:
+    return role_gone(grant.grantee_principal, getattr(grant, "grantee_id", None))
 
 
 def _identity(grant: Any) -> tuple[Any, ...]:
@@ -129,7 +145,9 @@ def _shown(grant: Any, key: Any) -> dict[str, Any]:
         "GrantId": grant.id,
         "Name": grant.name or "",
         "CreationDate": getattr(grant, "creation_date", key.creation_date),
-        "GranteePrincipal": shown_principal(grant.grantee_principal),
+        "GranteePrincipal": grant.grantee_id
+        if _gone(grant)
+        else shown_principal(grant.grantee_principal),
         "IssuingAccount": f"arn:aws:iam::{getattr(grant, 'issuing_account', key.account_id)}:root",
         "Operations": grant.operations,
     }
@@ -140,11 +158,17 @@ def _shown(grant: Any, key: Any) -> dict[str, Any]:
     return entry
 
 
+def _named(grant: Any) -> str:
+    """By what ListGrants finds the grants of a principal."""
+    found: str = grant.grantee_id if _gone(grant) else grant.grantee_principal
+    return found
+
+
 def shown_principal(arn: str) -> str:
     """As listed: the ARN, or the unique id that KMS shows once the role was deleted."""
     if not SETTINGS.grantee_as_unique_id:
         return arn
-    return "AROA" + hashlib.sha256(arn.encode()).hexdigest()[:16].upper()
+    return unique_id(arn)
 
 
 def _listed(call: Call, entries: list[dict[str, Any]]) -> Mapping[str, Any]:
@@ -179,7 +203,7 @@ def list_grants(call: Call) -> Mapping[str, Any]:
         [
             _shown(grant, key)
             for grant in key.grants.values()
-            if wanted in (None, grant.id) and principal in (None, grant.grantee_principal)
+            if wanted in (None, grant.id) and principal in (None, _named(grant))
         ],
     )
 

@@ -10,28 +10,20 @@ from moto.kms.responses import KmsResponse
 from moto.kms.utils import RESERVED_ALIASES
 
 from gilder.sandbox.aws import policy
-from gilder.sandbox.aws.accounts import caller_arn
+from gilder.sandbox.aws.callers import principal_of
 from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.key_documents import check_form
 from gilder.sandbox.aws.policy import Principal
-from gilder.sandbox.aws.registry import LOCK, Call, call_of, json_errors, kms
+from gilder.sandbox.aws.principals import role_gone
+from gilder.sandbox.aws.registry import Call, call_of, json_errors, kms
+
+Context = Mapping[str, list[str]]
 
 EBS_ALIAS = "alias/aws/ebs"
 # AWS writes multi-Region ids without dashes, moto with.
 _KEY_ID = r"(?:mrk-[0-9a-f]{32}|(?:mrk-)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 _WRITTEN = re.compile(rf"{_KEY_ID}|alias/[a-zA-Z0-9/_-]+")
 _ARN = re.compile(rf"arn:aws[\w-]*:kms:([a-z0-9-]+):(\d{{12}}):(key/({_KEY_ID})|alias/.+)")
-
-# The "Cross-account use: Yes" operations of
-# https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
-_CROSS_ACCOUNT = (
-    "describe_key",
-    "encrypt",
-    "decrypt",
-    "re_encrypt",
-    "generate_data_key",
-    "generate_data_key_without_plaintext",
-    "get_public_key",
-)
 
 
 def well_formed(written: str) -> bool:
@@ -77,16 +69,34 @@ def permits(
 ) -> bool:
     """Whether key policy and grants together let `principal` do all these operations."""
     context = policy.context_of(principal, via_service)
-    granted = {
-        operation
+    return all(_permitted(key, principal, o, context) for o in operations)
+
+
+def _permitted(key: Any, principal: Principal, operation: str, context: Context) -> bool:
+    """A Deny in the key policy wins, also over grants.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/policy-evaluation.html
+    """
+    effect = policy.effect(key.policy, principal, f"kms:{operation}", context, of_key=True)
+    if effect is None:
+        return any(operation in g.operations for g in grants_of(key, principal))
+    return effect == "Allow"
+
+
+def grants_of(key: Any, principal: Principal) -> list[Any]:
+    """The grants of a key that let `principal` do something."""
+    return [
+        grant
         for grant in key.grants.values()
         if _grantee_covers(grant.grantee_principal, principal)
-        for operation in grant.operations
-    }
-    return all(
-        operation in granted or policy.allows(key.policy, principal, f"kms:{operation}", context)
-        for operation in operations
-    )
+        and not role_gone(grant.grantee_principal, getattr(grant, "grantee_id", None))
+    ]
+
+
+def allowed_by_policy(key: Any, principal: Principal, operation: str) -> bool:
+    """Whether the key policy alone lets `principal` do this."""
+    context = policy.context_of(principal)
+    return policy.effect(key.policy, principal, f"kms:{operation}", context, of_key=True) == "Allow"
 
 
 def usable_by_ebs(
@@ -104,10 +114,6 @@ def usable_by_ebs(
         return key if key.account_id == call.account else None
     via = f"ec2.{region}.amazonaws.com"
     return key if permits(key, principal_of(call), operations, via) else None
-
-
-def principal_of(call: Call) -> Principal:
-    return Principal(call.account, caller_arn(call.account, call.region, call.access_key))
 
 
 def _grantee_covers(grantee: str, principal: Principal) -> bool:
@@ -145,20 +151,29 @@ def authorize(call: Call, key: Any, operation: str) -> None:
         )
 
 
+def need_enabled(key: Any) -> None:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html"""
+    if key.key_state == "Disabled":
+        raise AwsError("DisabledException", f"{key.arn} is disabled.")
+    if key.key_state != "Enabled":
+        state = "pending deletion" if key.key_state == "PendingDeletion" else key.key_state
+        raise AwsError("KMSInvalidStateException", f"{key.arn} is {state}.")
+
+
 def check_policy_document(call: Call, text: str, bypass: bool = False) -> None:
     """https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html"""
-    if policy.parse(text) is None:
-        raise AwsError("MalformedPolicyDocumentException", "Policy document is not valid")
+    check_form(text)
     principal = principal_of(call)
     context = policy.context_of(principal)
-    if not bypass and not policy.allows(text, principal, "kms:PutKeyPolicy", context):
+    effect = policy.effect(text, principal, "kms:PutKeyPolicy", context, of_key=True)
+    if not bypass and effect != "Allow":
         raise AwsError(
             "MalformedPolicyDocumentException",
             "The new key policy will not allow you to update the key policy in the future.",
         )
 
 
-def _own_key(call: Call, operation: str) -> Any:
+def own_key(call: Call, operation: str) -> Any:
     """For operations without cross-account use: another account's key is refused."""
     key = need_key(call, call.need("KeyId"))
     if key.account_id != call.account:
@@ -173,7 +188,7 @@ def _own_key(call: Call, operation: str) -> Any:
 
 @kms
 def put_key_policy(call: Call) -> None:
-    key = _own_key(call, "PutKeyPolicy")
+    key = own_key(call, "PutKeyPolicy")
     if call.get("PolicyName", "default") != "default":
         raise AwsError("NotFoundException", "No such policy exists")
     text = call.need("Policy")
@@ -183,29 +198,10 @@ def put_key_policy(call: Call) -> None:
 
 @kms
 def get_key_policy(call: Call) -> Mapping[str, Any]:
-    key = _own_key(call, "GetKeyPolicy")
+    key = own_key(call, "GetKeyPolicy")
     if call.get("PolicyName", "default") != "default":
         raise AwsError("NotFoundException", "No such policy exists")
     return {"Policy": key.policy, "PolicyName": "default"}
-
-
-def _with_key_account(name: str) -> None:
-    """Let a moto method serve keys of the account that the ARN names, when it allows that."""
-    original = getattr(KmsResponse, name)
-
-    def method(self: Any) -> Any:
-        with LOCK, json_errors():
-            written = self._get_param("KeyId") or self._get_param("DestinationKeyId")
-            if written:
-                call = call_of(self, {})
-                key = need_key(call, written)
-                operation = "ReEncryptTo" if name == "re_encrypt" else call.action
-                authorize(call, key, operation)
-                self.current_account = key.account_id
-            return original(self)
-
-    method.__name__ = name
-    setattr(KmsResponse, name, method)
 
 
 def _create_key(original: Any) -> Any:
@@ -226,7 +222,6 @@ _BY_ID = (
     "disable_key",
     "enable_key",
     "list_resource_tags",
-    "replicate_key",
     "schedule_key_deletion",
     "tag_resource",
     "untag_resource",
@@ -241,8 +236,6 @@ def _by_id(original: Any) -> Any:
 
 
 def install() -> None:
-    for name in _CROSS_ACCOUNT:
-        _with_key_account(name)
     response: Any = KmsResponse
     response.create_key = _create_key(KmsResponse.create_key)
 

@@ -1,6 +1,7 @@
 """Which organization and OUs an account belongs to, by moto's Organizations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from moto.organizations.models import organizations_backends
 
@@ -29,20 +30,45 @@ class Membership:
         return kind == "organization" or (kind == "ou" and ids[-1] in self.path)
 
 
-def membership(account: str) -> Membership | None:
-    """The membership of an account, or None outside of any organization."""
+def _locate(account: str) -> tuple[Any, Any]:
+    """moto's backend of an organization and its account, whatever the account's state."""
     for backends in list(organizations_backends.values()):
         for backend in list(backends.values()):
             if backend.org is None:
                 continue
             found = next((a for a in backend.accounts if a.id == account), None)
-            if found is None or found.status != "ACTIVE":
-                continue
-            parents = {unit.id: unit.parent_id for unit in backend.ou}
-            path: list[str] = []
-            current: str | None = found.parent_id
-            while current and current not in path:
-                path.insert(0, current)
-                current = parents.get(current)
-            return Membership(backend.org.id, tuple(path))
-    return None
+            if found is not None:
+                return backend, found
+    return None, None
+
+
+def home_of(account: str) -> Any | None:
+    """moto's backend of the organization that an account is in."""
+    return _locate(account)[0]
+
+
+def find_account(account: str) -> Any | None:
+    return _locate(account)[1]
+
+
+def _ids(backend: Any, parent: str | None) -> tuple[str, ...]:
+    """The ids from the root down to a root or OU."""
+    parents = {unit.id: unit.parent_id for unit in backend.ou}
+    path: list[str] = []
+    while parent and parent not in path:
+        path.insert(0, parent)
+        parent = parents.get(parent)
+    return tuple(path)
+
+
+def path_of(backend: Any, parent: str) -> str:
+    """The path of a root or OU, with a slash at its end."""
+    return Membership(backend.org.id, _ids(backend, parent)).org_path
+
+
+def membership(account: str) -> Membership | None:
+    """The membership of an account that is active, or None outside of any organization."""
+    backend, found = _locate(account)
+    if found is None or found.status != "ACTIVE":
+        return None
+    return Membership(backend.org.id, _ids(backend, found.parent_id))

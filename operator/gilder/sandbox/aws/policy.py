@@ -12,10 +12,12 @@ from gilder.sandbox.aws.organization import membership
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: an account and the ARN of the caller in it."""
+    """Who asks: an account, the ARN of the caller in it, and for a session its role."""
 
     account: str
     arn: str
+    role: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()  # by keys in lower case
 
     @property
     def root(self) -> str:
@@ -30,9 +32,11 @@ def context_of(principal: Principal, via_service: str | None = None) -> dict[str
     context = {
         "aws:principalaccount": [principal.account],
         "kms:calleraccount": [principal.account],
-        "aws:principalarn": [principal.arn],
-        "aws:principaltype": ["User"],
+        # For sessions it is the role's.
+        "aws:principalarn": [principal.role or principal.arn],
+        "aws:principaltype": ["AssumedRole" if principal.role else "User"],
     }
+    context.update({f"aws:principaltag/{k}": [v] for k, v in principal.tags})
     member = membership(principal.account)
     if member is not None:
         context["aws:principalorgid"] = [member.organization]
@@ -54,24 +58,39 @@ def parse(text: str) -> dict[str, Any] | None:
     for statement in as_list(document["Statement"]):
         if not isinstance(statement, dict) or statement.get("Effect") not in ("Allow", "Deny"):
             return None
-        if not (statement.keys() & {"Action", "NotAction"}):
-            return None
         if not (statement.keys() & {"Principal", "NotPrincipal"}):
             return None
     return document
 
 
-def allows(text: str, principal: Principal, action: str, context: Mapping[str, list[str]]) -> bool:
-    """Whether the policy allows `action`, e.g. `kms:Decrypt`: an Allow and no Deny applies."""
+def effect(
+    text: str,
+    principal: Principal,
+    action: str,
+    context: Mapping[str, list[str]],
+    *,
+    of_key: bool = False,
+) -> str | None:
+    """`Deny` when one applies to the action, e.g. `kms:Decrypt`, else `Allow` when one does.
+
+    In a key policy a statement without Resource has no effect.
+    https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html
+    """
     document = parse(text)
     if document is None:
-        return False
+        return None
     effects = {
         statement["Effect"]
         for statement in as_list(document["Statement"])
-        if _applies(statement, principal, action, context)
+        if not (of_key and not statement.keys() & {"Resource", "NotResource"})
+        and _applies(statement, principal, action, context)
     }
-    return effects == {"Allow"}
+    return "Deny" if "Deny" in effects else next(iter(effects), None)
+
+
+def allows(text: str, principal: Principal, action: str, context: Mapping[str, list[str]]) -> bool:
+    """Whether a trust policy allows an action: an Allow and no Deny applies."""
+    return effect(text, principal, action, context) == "Allow"
 
 
 def as_list(value: Any) -> list[Any]:
@@ -89,6 +108,7 @@ def _applies(
     named = _names(statement.get("Principal"), principal)
     if "NotPrincipal" in statement:
         named = not _names(statement["NotPrincipal"], principal)
+    # A statement without an action covers none.
     covered = _covers(statement.get("Action"), action)
     if "NotAction" in statement:
         covered = not _covers(statement["NotAction"], action)
@@ -100,7 +120,7 @@ def _names(element: Any, principal: Principal) -> bool:
         return True
     if not isinstance(element, Mapping):
         return False
-    wanted = {principal.arn, principal.root, principal.account, "*"}
+    wanted = {principal.arn, principal.role, principal.root, principal.account, "*"}
     return any(p in wanted for p in as_list(element.get("AWS")))
 
 

@@ -15,6 +15,8 @@ from moto.core.utils import camelcase_to_underscores, method_names_from_class
 from moto.ec2.models import ec2_backends
 from moto.ec2.responses import EC2Response
 from moto.kms.responses import KmsResponse
+from moto.organizations.responses import OrganizationsResponse
+from moto.sts.responses import TokenResponse
 
 from gilder.sandbox.aws.errors import AwsError, DryRunError
 
@@ -56,6 +58,8 @@ class Call:
 Handler = Callable[[Call], Mapping[str, Any] | None]
 _EC2: dict[str, Handler] = {}
 _KMS: dict[str, Handler] = {}
+_ORGANIZATIONS: dict[str, Handler] = {}
+_STS: dict[str, Handler] = {}
 
 
 def ec2(handler: Handler) -> Handler:
@@ -67,6 +71,18 @@ def ec2(handler: Handler) -> Handler:
 def kms(handler: Handler) -> Handler:
     """Register a KMS handler by its name."""
     _KMS[handler.__name__] = handler
+    return handler
+
+
+def organizations(handler: Handler) -> Handler:
+    """Register an Organizations handler by its name."""
+    _ORGANIZATIONS[handler.__name__] = handler
+    return handler
+
+
+def sts(handler: Handler) -> Handler:
+    """Register an STS handler by its name."""
+    _STS[handler.__name__] = handler
     return handler
 
 
@@ -109,10 +125,10 @@ def plain_method(handler: Handler) -> Callable[[Any], ActionResult]:
     return method
 
 
-def _kms_method(handler: Handler) -> Callable[[Any], str]:
+def _json_method(handler: Handler) -> Callable[[Any], str]:
     def method(self: Any) -> str:
         with LOCK, json_errors():
-            return json.dumps(handler(call_of(self, json.loads(self.body))))
+            return json.dumps(handler(call_of(self, json.loads(self.body or b"{}"))))
 
     return method
 
@@ -130,7 +146,11 @@ def install() -> None:
     for name, handler in _EC2.items():
         setattr(EC2Response, name, plain_method(handler))
     for name, handler in _KMS.items():
-        setattr(KmsResponse, name, _kms_method(handler))
+        setattr(KmsResponse, name, _json_method(handler))
+    for name, handler in _ORGANIZATIONS.items():
+        setattr(OrganizationsResponse, name, _json_method(handler))
+    for name, handler in _STS.items():
+        setattr(TokenResponse, name, plain_method(handler))
     # moto inspects all methods of the response class on every call, and EC2's has hundreds.
     module: Any = moto_responses
     module.method_names_from_class = functools.cache(method_names_from_class)

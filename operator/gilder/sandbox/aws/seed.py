@@ -1,7 +1,7 @@
 """A small AWS to start from: keys, AMIs, an instance, a parameter and an organization."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -111,6 +111,36 @@ def make_profile(aws: SandboxAws, name: str, account: str = DEFAULT_ACCOUNT) -> 
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
     iam.create_instance_profile(InstanceProfileName=name)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+
+def make_role(
+    aws: SandboxAws,
+    account: str,
+    name: str,
+    *,
+    trust: Sequence[str],
+    external_id: str | None = None,
+    tag_session: bool = False,
+    max_seconds: int = 3600,
+) -> str:
+    """A role that account ids and ARNs may assume, with the external id if one is given; its ARN.
+
+    `tag_session` lets them pass session tags too.
+    """
+    actions = ["sts:AssumeRole", "sts:TagSession"] if tag_session else ["sts:AssumeRole"]
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Principal": {"AWS": list(trust)},
+        "Action": actions,
+    }
+    if external_id is not None:
+        statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
+    made = aws.client("iam", "us-east-1", account).create_role(
+        RoleName=name,
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        MaxSessionDuration=max_seconds,
+    )
+    return str(made["Role"]["Arn"])
 
 
 def make_snapshot(

@@ -1,6 +1,7 @@
 """Starts the sandbox's AWS: moto over HTTP on a loopback port, with this package's extensions."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -24,6 +25,7 @@ from gilder.sandbox.aws.imagebuilder import service as imagebuilder
 from gilder.sandbox.aws.imagebuilder.builds import BUILDS, Builds
 from gilder.sandbox.aws.images import own_image
 from gilder.sandbox.aws.model import Image
+from gilder.sandbox.aws.organizations import set_account_state
 from gilder.sandbox.aws.settings import (
     CLOCK,
     DEFAULT_ACCOUNT,
@@ -133,6 +135,35 @@ class SandboxAws:
                 )
             return self._clients[key]
 
+    def assume(
+        self,
+        role: str,
+        *,
+        account: str = DEFAULT_ACCOUNT,
+        by: Mapping[str, Any] | None = None,
+        name: str = "sandbox",
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Credentials of a role, asked for by an account or by the credentials `by`."""
+        sts = self.client("sts", account=account) if by is None else self.client_as(by, "sts")
+        found = sts.assume_role(RoleArn=role, RoleSessionName=name, **parameters)
+        credentials: dict[str, Any] = found["Credentials"]
+        return credentials
+
+    def client_as(
+        self, credentials: Mapping[str, Any], service: str, region: str = "eu-west-1"
+    ) -> Any:
+        """A boto3 client without retries that has the credentials of a session."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
     def events(self, queue_name: str = "gilder-events", region: str = "eu-west-1") -> str:
         """Have an SQS queue told what is done to AMIs and keys of any Region; its URL."""
         made = self.client("sqs", region).create_queue(QueueName=queue_name)
@@ -142,6 +173,10 @@ class SandboxAws:
     def choose_account_ids(self, *ids: str) -> None:
         """Ids for the accounts that Organizations creates next."""
         choose_account_ids(*ids)
+
+    def set_account_state(self, account: str, state: str) -> None:
+        """State of a member account: ACTIVE, SUSPENDED, PENDING_CLOSURE, CLOSED and so on."""
+        set_account_state(account, state)
 
     def image(
         self, image_id: str, region: str = "eu-west-1", account: str = DEFAULT_ACCOUNT

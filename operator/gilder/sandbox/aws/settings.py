@@ -47,6 +47,10 @@ class Settings:
     max_concurrent_copies: int = 100
     # https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html
     grants_per_key: int = 50_000
+    # Lists of Organizations may begin with an empty page that has a NextToken.
+    organizations_empty_page: bool = False
+    # Whether accounts still have Status beside State; it is to be retired in September 2026.
+    account_status: bool = True
     # New accounts of AWS start with block-new-sharing.
     image_block_public_access: str = UNBLOCKED
     # KMS shows a grantee by its unique id once the principal of an ARN is deleted.
