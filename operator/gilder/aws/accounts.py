@@ -10,7 +10,8 @@ from gilder.aws.errors import UnknownAccountError
 from gilder.aws.sessions import Sessions
 from gilder.core.tenancy import consumer_roles
 
-CONSUMERS = 200  # consumer accounts whose clients are kept
+# Consumer accounts whose clients are kept; those of one take about 2 MB.
+CONSUMERS = 100
 
 # Where an account's credentials come from: profile and roles.
 _Way = tuple[str | None, tuple[AssumedRole, ...]]

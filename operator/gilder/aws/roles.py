@@ -38,7 +38,7 @@ def chain(
     """
     for role in roles:
         fetcher = _Fetcher(make_client, source, role, session_name)
-        source = _Credentials(fetcher.fetch_credentials, role.duration_seconds or LIFETIME)
+        source = _Credentials(fetcher, role.duration_seconds or LIFETIME)
     return source
 
 
@@ -72,22 +72,30 @@ class _Fetcher(AssumeRoleCredentialFetcher):
             expiry_window_seconds=2**31,
         )
         self._role = role.arn
-        self._failure: Exception | None = None
+        self._failure: RoleError | None = None
         self._until = 0.0
 
-    def _get_credentials(self) -> Any:
-        # Called below the lock of the credentials, so one at a time.
+    def check(self) -> None:
+        """Raises the last failure anew as long as STS is not to be asked again."""
         if self._failure is not None and time.monotonic() < self._until:
-            raise RoleError(self._role, self._failure)
+            raise RoleError(self._failure.role, self._failure.cause)
+
+    def _get_credentials(self) -> Any:
+        self.check()
         try:
             found = super()._get_credentials()  # type: ignore[misc]
-        except RoleError:
-            raise  # one before this one, which has its own pause
+        except RoleError as error:  # of a role before this one
+            self._remember(error)
+            raise
         except AWS_ERRORS as error:
-            self._failure, self._until = error, time.monotonic() + PAUSE
-            raise RoleError(self._role, error) from error
+            said = RoleError(self._role, error)
+            self._remember(said)
+            raise said from error
         self._failure = None
         return found
+
+    def _remember(self, failure: RoleError) -> None:
+        self._failure, self._until = failure, time.monotonic() + PAUSE
 
 
 class _Credentials(DeferredRefreshableCredentials):
@@ -96,7 +104,14 @@ class _Credentials(DeferredRefreshableCredentials):
     botocore begins 15 minutes before the end, which for 900 seconds would be at every call.
     """
 
-    def __init__(self, fetch: Callable[[], Any], lifetime: int) -> None:
-        super().__init__(fetch, "assume-role")
+    def __init__(self, fetcher: _Fetcher, lifetime: int) -> None:
+        super().__init__(fetcher.fetch_credentials, "assume-role")
+        self._fetcher = fetcher
         self._advisory_refresh_timeout = min(900, lifetime // 4)
         self._mandatory_refresh_timeout = min(600, lifetime // 6)
+
+    def _refresh(self) -> None:
+        # Before botocore logs a failure with its traceback, once per caller.
+        if self.refresh_needed(self._mandatory_refresh_timeout):
+            self._fetcher.check()
+        super()._refresh()  # type: ignore[misc]
