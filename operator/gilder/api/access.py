@@ -300,7 +300,8 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def load(text: str) -> AccessFile:
     """The access file that YAML text says.
 
-    Raises AccessError with everything that is wrong, one `field: what is wrong` per line.
+    Raises AccessError with everything that is wrong, one `field: what is wrong` per line. Whether
+    parts fit each other is looked at once each of them is right by itself.
     """
     try:
         data = yaml.load(text, Loader=_Loader)  # a SafeLoader
