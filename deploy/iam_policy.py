@@ -1,7 +1,8 @@
 """Writes the IAM policies in deploy/ from what the code says it needs of AWS.
 
-iam-policy.json is for everything but builds and checks of new versions, which
-iam-policy-builds.json adds.
+iam-policy.json is for one account, without builds and checks of new versions, which
+iam-policy-builds.json adds. iam-policy-sharing.json adds other accounts, organizations, key
+policies and snapshots. iam-consumer-role.json is for the role in consumer accounts.
 
 python deploy/iam_policy.py [--check]
 """
@@ -16,16 +17,30 @@ from typing import Any, get_args
 import gilder.aws
 from gilder.api.imageshare import GrantOperation
 from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_TEST
+from gilder.aws.consumers import OTHER, TYPES
 from gilder.aws.permissions import used
 
 FILE = Path(__file__).with_name("iam-policy.json")
 BUILDS_FILE = Path(__file__).with_name("iam-policy-builds.json")
-BUILDING = ("builds", "checks", "findings")  # modules whose calls are in the second policy
+SHARING_FILE = Path(__file__).with_name("iam-policy-sharing.json")
+CONSUMER_FILE = Path(__file__).with_name("iam-consumer-role.json")
+# Which policy the calls of a module or function are in; all others are in the first.
+PARTS = {
+    "builds": "builds",
+    "checks": "builds",
+    "findings": "builds",
+    "keys.policy_text": "sharing",
+    "keys.put_policy": "sharing",
+    "organizations": "sharing",
+    "roles": "sharing",
+    "snapshots": "sharing",
+    "consumers": "consumer",
+}
 
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]
 INSTANCES = ["arn:aws:ec2:*:*:instance/*"]
 # What a launch needs beside the instance; volumes and network interfaces are made by it.
-PARTS = [
+PARTS_OF_LAUNCH = [
     "arn:aws:ec2:*:*:volume/*",
     "arn:aws:ec2:*:*:network-interface/*",
     "arn:aws:ec2:*:*:subnet/*",
@@ -33,6 +48,8 @@ PARTS = [
     *IMAGES,
 ]
 KEYS = ["arn:aws:kms:*:*:key/*"]
+SNAPSHOTS = ["arn:aws:ec2:*::snapshot/*"]
+ROLES = ["arn:aws:iam::*:role/gilder*"]
 QUEUES = ["arn:aws:sqs:*:*:gilder*"]
 
 # No call of ours, but AWS makes them for us and looks for them in our policy.
@@ -63,21 +80,26 @@ OWNED_ONLY = frozenset(
 _READS = ("Describe", "Get", "List")
 
 
-def actions(*, building: bool | None = None) -> set[str]:
-    """Every IAM action that some function of gilder.aws declares, of one policy or of both."""
+def actions(part: str | None = None) -> set[str]:
+    """Every IAM action that some function of gilder.aws declares, of one policy or of all."""
     for module in pkgutil.iter_modules(gilder.aws.__path__):
         importlib.import_module(f"gilder.aws.{module.name}")
     return {
         action
         for function, needed in used().items()
         for action in needed
-        if building is None or (function.split(".")[2] in BUILDING) == building
+        if part in (None, _part(function))
     }
+
+
+def _part(function: str) -> str:
+    _, _, module, name = function.split(".", 3)
+    return PARTS.get(f"{module}.{name}") or PARTS.get(module, "main")
 
 
 def policy() -> dict[str, Any]:
     """The policy document, each action in one statement (CreateGrant in two)."""
-    ours, behalf = actions(building=False), {a for group in ON_BEHALF.values() for a in group}
+    ours, behalf = actions("main"), {a for group in ON_BEHALF.values() for a in group}
     read = {a for a in ours | behalf if a.split(":")[1].startswith(_READS)}
     read -= {a for a in read if a.startswith("sqs:")}
     kms = {a for a in ours - behalf - {"kms:CreateGrant"} if a.startswith("kms:")}
@@ -102,7 +124,7 @@ def policy() -> dict[str, Any]:
 
 def builds_policy() -> dict[str, Any]:
     """What Image Builder, test instances and Inspector need on top of it."""
-    ours = actions(building=True) - {"ec2:CreateTags"}
+    ours = actions("builds") - {"ec2:CreateTags"}
     read = {a for a in ours if a.split(":")[1].startswith(_READS)}
     builder = {a for a in ours - read if a.startswith("imagebuilder:")}
     ours_only = {"Null": {f"aws:ResourceTag/{TAG_TEST}": "false"}}
@@ -118,8 +140,8 @@ def builds_policy() -> dict[str, Any]:
         # Narrow it to the roles of your instance profiles.
         _statement("PassInstanceRoles", {"iam:PassRole"}, ["arn:aws:iam::*:role/*"], to_ec2),
         _statement("LaunchTests", {"ec2:RunInstances"}, INSTANCES, asked),
-        _statement("LaunchTestsFrom", {"ec2:RunInstances"}, PARTS),
-        _statement("TagTests", {"ec2:CreateTags"}, [*INSTANCES, *PARTS[:2]], launching),
+        _statement("LaunchTestsFrom", {"ec2:RunInstances"}, PARTS_OF_LAUNCH),
+        _statement("TagTests", {"ec2:CreateTags"}, [*INSTANCES, *PARTS_OF_LAUNCH[:2]], launching),
         _statement("EndTests", {"ec2:TerminateInstances"}, INSTANCES, ours_only),
         _statement("CheckTests", {"ssm:SendCommand"}, INSTANCES, ours_only),
         _statement("CheckWith", {"ssm:SendCommand"}, ["arn:aws:ssm:*:*:document/*"]),
@@ -130,6 +152,40 @@ def builds_policy() -> dict[str, Any]:
         ),
     ]
     return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"]]}
+
+
+def sharing_policy() -> dict[str, Any]:
+    """What other accounts, organizations, key policies and snapshots need on top of it."""
+    ours = actions("sharing")
+    by_service = {
+        service: {a for a in ours if a.startswith(f"{service}:")}
+        for service in ("organizations", "kms", "ec2", "sts")
+    }
+    statements = [
+        _statement("ReadOrganizations", by_service["organizations"], ["*"]),
+        _statement("ChangeKeyPolicies", by_service["kms"], KEYS),
+        _statement("ShareSnapshots", by_service["ec2"], SNAPSHOTS),
+        _statement("AssumeRoles", by_service["sts"], ROLES),
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def consumer_policy() -> dict[str, Any]:
+    """What the role in a consumer account needs, for tags there and to verify what is shared."""
+    ours = actions("consumer")
+    tags = {"ec2:CreateTags", "ec2:DeleteTags"}
+    kms = {a for a in ours if a.startswith("kms:")}
+    launch = {"ec2:RunInstances"}
+    # IAM cannot tell a dry run from a launch, so only the types of dry runs are allowed.
+    types = {"StringEquals": {"ec2:InstanceType": sorted({OTHER, *TYPES.values()})}}
+    statements = [
+        _statement("Look", ours - tags - kms - launch, ["*"]),
+        _statement("TagSharedImages", ours & tags, IMAGES[:1]),
+        _statement("TryLaunch", ours & launch, INSTANCES, types),
+        _statement("TryLaunchWith", ours & launch, PARTS_OF_LAUNCH),
+        _statement("TryKeys", kms, KEYS),
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
 
 
 def _statement(
@@ -148,7 +204,12 @@ def _statement(
 
 def texts() -> dict[Path, str]:
     """Each file with what belongs in it."""
-    written = {FILE: policy(), BUILDS_FILE: builds_policy()}
+    written = {
+        FILE: policy(),
+        BUILDS_FILE: builds_policy(),
+        SHARING_FILE: sharing_policy(),
+        CONSUMER_FILE: consumer_policy(),
+    }
     return {file: json.dumps(found, indent=2) + "\n" for file, found in written.items()}
 
 

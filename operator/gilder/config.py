@@ -6,13 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gilder.api.access import AccessFile, load
+from gilder.api.access import AccessError, AccessFile, load
 from gilder.api.imageshare import LabelSelector
 from gilder.core import selector
-
-
-def read_access(path: Path | None) -> AccessFile | None:
-    return load(path.read_text()) if path else None
 
 
 class Settings(BaseSettings):
@@ -39,6 +35,14 @@ class Settings(BaseSettings):
         Field(
             description="Label selector of the objects to work on, such as `shard=a` or "
             "`team in (a,b),!legacy`; all others are as if they did not exist; empty: all of them.",
+        ),
+    ] = ""
+    access_file: Annotated[
+        str,
+        Field(
+            description="Path of the access file: which namespace may use which AWS accounts and "
+            "roles, and whom it may share with. Empty: none, so the account of the operator's "
+            "credentials alone, for every namespace, and any principal.",
         ),
     ] = ""
     resync_seconds: Annotated[
@@ -87,7 +91,6 @@ class Settings(BaseSettings):
             "GoldenImages can then run pods in their namespace."
         ),
     ] = True
-    access_file: Annotated[str, Field(description="Path of the access file.")] = ""
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of /metrics; 0: none.")
     ] = 9090
@@ -100,9 +103,6 @@ class Settings(BaseSettings):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Log level.")
     ] = "INFO"
 
-    def access(self) -> AccessFile | None:
-        return read_access(Path(self.access_file)) if self.access_file else None
-
     @field_validator("selector")
     @classmethod
     def _readable(cls, text: str) -> str:
@@ -110,11 +110,31 @@ class Settings(BaseSettings):
             selector.parse(text)
         return text
 
+    @field_validator("access_file")
+    @classmethod
+    def _consistent(cls, path: str) -> str:
+        if path:
+            read_access(path)
+        return path
+
     @property
     def label_selector(self) -> LabelSelector | None:
         """`selector`, parsed; None for all objects."""
         return selector.parse(self.selector) if self.selector else None
 
+    def access(self) -> AccessFile | None:
+        """The access file as it is now; None without one. Raises AccessError."""
+        return read_access(self.access_file) if self.access_file else None
+
     @property
     def namespace_list(self) -> tuple[str, ...]:
         return tuple(n.strip() for n in self.namespaces.split(",") if n.strip())
+
+
+def read_access(path: str) -> AccessFile:
+    """The access file at a path. Raises AccessError, also when there is none to read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise AccessError(f"cannot be read: {error}") from None
+    return load(text)

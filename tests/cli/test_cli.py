@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from gilder.api.access import AccessError
 from gilder.cli import app
 from gilder.cli.manifests import ManifestError, read
+from gilder.config import Settings
 
 ROOT = Path(__file__).parents[2]
 runner = CliRunner()
@@ -95,3 +97,45 @@ def test_a_selector_that_cannot_be_read_is_told_with_the_way_to_write_it(
         "gilder: GILDER_SELECTOR: 'shard is a' is no requirement. Write"
     )
     assert result.output.count("\n") == 1
+
+
+BAD_ACCESS = """
+namespaces:
+- names: [a]
+  accounts: ["111111111111"]
+  maxPrincipal: 5
+"""
+
+
+def test_an_access_file_that_makes_no_sense_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "access.yaml"
+    file.write_text(BAD_ACCESS)
+    monkeypatch.setenv("GILDER_ACCESS_FILE", str(file))
+    result = runner.invoke(app, ["run"])
+    assert result.exit_code == 1
+    assert "gilder: GILDER_ACCESS_FILE: namespaces[0].maxPrincipal: unknown field" in result.output
+    assert str(file) in result.output
+    file.unlink()
+    result = runner.invoke(app, ["run"])
+    assert result.exit_code == 1
+    assert "gilder: GILDER_ACCESS_FILE: cannot be read: " in result.output
+    assert "No such file" in result.output
+
+
+def test_the_access_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "access.yaml"
+    file.write_text("namespaces: [{names: [a]}]")
+    settings = Settings(access_file=str(file))
+    found = settings.access()
+    assert found is not None
+    assert found.namespaces[0].names == ("a",)
+    file.write_text("namespaces: [{names: [b]}]")
+    again = settings.access()
+    assert again is not None
+    assert again.namespaces[0].names == ("b",)
+    file.write_text("nonsense: 1")
+    with pytest.raises(AccessError, match="nonsense: unknown field"):
+        settings.access()
+    assert Settings().access() is None

@@ -15,7 +15,16 @@ from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_TEST
 ROOT = Path(__file__).parents[2]
 CLIENTS = ("ec2", "kms", "sqs", "ssm", "sts")
 # What a client is called in a module, where that is not its service.
-ALIASES = {("builds.py", "client"): "imagebuilder"}
+ALIASES = {
+    ("builds.py", "client"): "imagebuilder",
+    ("organizations.py", "client"): "organizations",
+}
+POLICIES = {
+    "main": "policy",
+    "builds": "builds_policy",
+    "sharing": "sharing_policy",
+    "consumer": "consumer_policy",
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +38,12 @@ def allowed(script: dict[str, Any]) -> set[str]:
 
 
 def statements(script: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*script["policy"]()["Statement"], *script["builds_policy"]()["Statement"]]
+    return [s for part in POLICIES for s in of(script, part)]
+
+
+def of(script: dict[str, Any], part: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = script[POLICIES[part]]()["Statement"]
+    return found
 
 
 def called() -> set[str]:
@@ -76,11 +90,44 @@ def test_nothing_else_is_allowed(allowed: set[str], script: dict[str, Any]) -> N
     assert not any("*" in action for action in allowed)
 
 
+@pytest.mark.parametrize("part", POLICIES)
+def test_each_policy_has_what_its_calls_need(script: dict[str, Any], part: str) -> None:
+    there = {a for s in of(script, part) for a in s["Action"]}
+    assert script["actions"](part) - {"ec2:CreateTags"} <= there
+    assert all(s["Action"] for s in of(script, part))
+
+
+def test_roles_are_assumed_by_their_name_only(script: dict[str, Any]) -> None:
+    found = [s for s in statements(script) if "sts:AssumeRole" in s["Action"]]
+    assert [s["Resource"] for s in found] == [["arn:aws:iam::*:role/gilder*"]]
+    assert found[0] in of(script, "sharing")
+
+
+def test_key_policies_are_changed_by_the_sharing_policy_only(script: dict[str, Any]) -> None:
+    parts = [p for p in POLICIES for s in of(script, p) if "kms:PutKeyPolicy" in s["Action"]]
+    assert parts == ["sharing"]
+
+
+def test_a_consumer_role_changes_tags_of_images_and_launches_small_types(
+    script: dict[str, Any],
+) -> None:
+    by_sid = {s["Sid"]: s for s in of(script, "consumer")}
+    assert by_sid["TagSharedImages"]["Resource"] == ["arn:aws:ec2:*::image/*"]
+    types = by_sid["TryLaunch"]["Condition"]["StringEquals"]["ec2:InstanceType"]
+    assert "t3.nano" in types
+    changes = {a for s in by_sid.values() for a in s["Action"]} - {
+        "ec2:DescribeImages",
+        "kms:DescribeKey",
+        "kms:GenerateDataKeyWithoutPlaintext",
+    }
+    assert changes == {"ec2:CreateTags", "ec2:DeleteTags", "ec2:RunInstances"}
+
+
 def test_what_destroys_is_for_our_own_only(script: dict[str, Any]) -> None:
     ours = [
         f"aws:ResourceTag/{t}" for t in (TAG_CLUSTER, TAG_BUILD, TAG_TEST, "Ec2ImageBuilderArn")
     ]
-    for statement in statements(script):
+    for statement in [*of(script, "main"), *of(script, "builds"), *of(script, "sharing")]:
         destroys = script["OWNED_ONLY"] | {"ec2:TerminateInstances"}
         if destroys & set(statement["Action"]):
             (condition,) = statement["Condition"]["Null"].items()

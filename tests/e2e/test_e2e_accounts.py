@@ -1,5 +1,6 @@
-"""Several AWS accounts: roles by the access file, what namespaces may do, and the consumers' side."""
+"""Several AWS accounts by the access file, what namespaces may do, and the consumers' side."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ def access(**changes: Any) -> Object:
         "accounts": [
             {
                 "id": PROD,
-                "roles": [
-                    {"arn": f"arn:aws:iam::{PROD}:role/gilder", "externalId": EXTERNAL}
-                ],
+                "roles": [{"arn": f"arn:aws:iam::{PROD}:role/gilder", "externalId": EXTERNAL}],
             }
         ],
         "consumers": [
@@ -116,9 +115,9 @@ def test_one_accounts_outage_does_not_stop_the_others(stage: Stage) -> None:
     more = stage.aws.faults.fail(".*", "AuthFailure", account=PROD, times=100000)
     stage.edit("ImageShare", "both", accounts=[A, B])
     stage.wait(lambda: stage.users(here) == {A, B}, "the own account goes on")
-    assert users(stage, there) == {A} or True
     broken.remove()
     more.remove()
+    assert users(stage, there) == {A}
     stage.wait(lambda: users(stage, there) == {A, B}, "the other one follows", 60)
     stage.wait_ready("ImageShare", "both")
 
@@ -152,8 +151,10 @@ def test_a_namespace_uses_only_what_the_access_file_says(stage: Stage) -> None:
     # The file is followed as it changes: C is allowed, and A is not any more.
     write(stage, access(deny={"accounts": [A]}))
     stage.wait(
-        lambda: stage.users(stage.image("base", HOME))
-        == {C, "555555555555", "666666666666", "777777777777", "888888888888"},
+        lambda: (
+            stage.users(stage.image("base", HOME))
+            == {C, "555555555555", "666666666666", "777777777777", "888888888888"}
+        ),
         "C for A",
     )
     stage.wait_ready("GoldenImage", "payments")
@@ -193,14 +194,25 @@ def test_consumers_have_their_tags_and_say_themselves_that_they_can_launch(stage
     # A has the role, B has not.
     stage.wait(lambda: told().get("reason") in ("NotLaunchable", "NoConsumerRole"), "looked at")
     assert B in told()["message"]
-    consumers = {c["account"]: c for c in stage.status("ImageShare", "verified")["consumers"]}
-    assert consumers[A]["launchable"] == "2/2"
+
+    def launchable() -> str:
+        found = {c["account"]: c for c in stage.status("ImageShare", "verified")["consumers"]}
+        return str(found[A]["launchable"])
+
+    stage.wait(lambda: launchable() == "2/2", "A can launch in both Regions")
     assert seen() == {"team": "platform", "source": "golden"}
     assert seen(DR) == {"team": "platform", "source": "golden"}
     make_role(stage.aws, B, "gilder-consumer", trust=[OWN])
     stage.edit("ImageShare", "verified", consumerTags={"copyKeys": [], "tags": {"source": "new"}})
-    stage.wait(lambda: told().get("reason") == "Verified", "both verified")
     stage.wait(lambda: seen() == {"source": "new"}, "the copied tag is gone again")
+    tries = itertools.count()
+
+    def verified() -> bool:
+        # A role that could not be assumed is not tried again for some seconds.
+        stage.look("ImageShare", "verified", f"try {next(tries)}")
+        return bool(told().get("reason") == "Verified")
+
+    stage.wait(verified, "both verified", 60)
 
 
 def test_the_consumers_side_tells_what_the_owner_cannot_see(stage: Stage) -> None:
@@ -224,8 +236,10 @@ def test_the_consumers_side_tells_what_the_owner_cannot_see(stage: Stage) -> Non
     stage.apply(golden(**ENCRYPTED), share("verified", accounts=[A], verifyFromConsumer=True))
     stage.wait_ready("ImageShare", "verified")
     stage.wait(
-        lambda: stage.condition("ImageShare", "verified", "VerifiedFromConsumer").get("reason")
-        == "NotLaunchable",
+        lambda: (
+            stage.condition("ImageShare", "verified", "VerifiedFromConsumer").get("reason")
+            == "NotLaunchable"
+        ),
         "told from A's side",
     )
     message = stage.message("ImageShare", "verified", "VerifiedFromConsumer")

@@ -154,7 +154,7 @@ def test_when_the_operator_may_not_write_the_policy_the_message_has_the_statemen
     stage: Stage,
 ) -> None:
     stage.start()
-    stage.aws.faults.fail("PutKeyPolicy", "AccessDeniedException", times=1000)
+    denied = stage.aws.faults.fail("PutKeyPolicy", "AccessDeniedException", times=1000)
     stage.apply(
         golden(**ENCRYPTED),
         share("all", organizations=[stage.seeded.organization_arn], accounts=[A], kms=POLICY),
@@ -165,11 +165,15 @@ def test_when_the_operator_may_not_write_the_policy_the_message_has_the_statemen
     # The account has its grant all the same, and nobody else can launch.
     stage.wait(lambda: launches(stage, A), "A launches")
     assert not launches(stage, C)
+    # As the administrator of the key: the statement, and a share that leaves the policy alone.
+    denied.remove()
+    stage.edit("ImageShare", "all", kms={"mode": "Grant"})
     document = policy(stage)
     put(stage, {**document, "Statement": [*document["Statement"], statement]})
     stage.look("ImageShare", "all", "done by hand")
     stage.wait_ready("ImageShare", "all")
     assert launches(stage, C)
+    assert stage.order().count("PutKeyPolicy") > 0
 
 
 def test_an_extra_grantee_that_does_not_exist_holds_up_nobody(stage: Stage) -> None:

@@ -9,14 +9,17 @@ import pytest
 
 from gilder.api import ImageShare
 from gilder.api.imageshare import DEFAULT_OPERATIONS
+from gilder.aws.accounts import Accounts
 from gilder.aws.membership import membership
 from gilder.aws.sessions import Sessions
+from gilder.cli.fleet import fleet_of
 from gilder.core import rules
 from gilder.core.explain import Explanation
 from gilder.core.membership import Membership
 from gilder.core.observed import Image
 from gilder.reconcile.engine import Engine
 from gilder.reconcile.explain import Objects, explain_ids
+from gilder.reconcile.fleet import Fleet
 from gilder.sandbox.aws.seed import Seeded, make_snapshot, register, seed
 from gilder.sandbox.aws.server import SandboxAws, start_aws
 from gilder.sandbox.breakage import can_launch
@@ -77,9 +80,9 @@ class Scene:
     def explain(self, account: str = A, image: str = "", **more: Any) -> Explanation:
         """The explanation, after it has been held against the fact."""
         image = image or self.image
-        engine = Engine(Sessions(HOME), "default")
+        fleet = fleet_of(HOME, "default", None, None)
         objects = Objects(shares=tuple(self.shares))
-        (found,) = explain_ids(engine, account, image, [HOME], objects, **more)
+        (found,) = explain_ids(fleet, account, image, [HOME], objects, **more)
         if found.could is not None:
             assert found.could is can_launch(self.aws, image, HOME, account), found
         return found
@@ -291,8 +294,9 @@ def test_a_deprecated_ami(scene: Scene) -> None:
     scene.ec2.enable_image_deprecation(ImageId=scene.image, DeprecateAt="2099-01-01T00:00:00Z")
     assert scene.explain().notes == ()
     later = datetime(2099, 1, 2, tzinfo=UTC)
-    engine = Engine(Sessions(HOME), "default", clock=lambda: later)
-    (found,) = explain_ids(engine, A, scene.image, [HOME], None)
+    accounts = Accounts(None, lambda **way: Sessions(HOME, **way))
+    fleet = Fleet(accounts, lambda sessions: Engine(sessions, "default", clock=lambda: later))
+    (found,) = explain_ids(fleet, A, scene.image, [HOME], None)
     assert found.could is True
     assert found.notes[0].startswith("it is deprecated since 2099-01-01")
 

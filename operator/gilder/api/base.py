@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
 
@@ -78,3 +78,22 @@ def check_tag_keys(tags: Iterable[str]) -> None:
     """Raises ValueError for tag keys that are AWS's or the operator's own."""
     if any(k.startswith(("aws:", "goldenimage.dev/")) for k in tags):
         raise ValueError(f"tags: {RESERVED}")
+
+
+def field_errors(error: ValidationError) -> list[str]:
+    """One `field.path: what is wrong` per error; a message that brings its own paths is kept."""
+    lines = []
+    for e in error.errors():
+        path = ""
+        for part in e["loc"]:
+            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        message = e["msg"].removeprefix("Value error, ")
+        if e["type"] == "extra_forbidden":
+            message = "unknown field; remove it or correct its name"
+        elif e["type"] == "missing":
+            message = "required"
+        value = e.get("input")
+        show = isinstance(value, str | int) and e["type"] != "missing"
+        shown = f" (got {value!r})" if show else ""
+        lines.append(f"{path}: {message}{shown}" if path else f"{message}{shown}")
+    return lines

@@ -113,8 +113,8 @@ class Replica(ApiModel):
         KmsKeyId | None,
         Field(
             description="Customer-managed key of that Region. Required when the AMI is encrypted: "
-            "KMS keys are Regional. Not needed where encryption.kmsKeyId is a multi-Region key with a "
-            "replica key there."
+            "KMS keys are Regional. Not needed where encryption.kmsKeyId is a multi-Region key "
+            "with a replica key there."
         ),
     ] = None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gilder.api.base import field_errors
 from gilder.api.goldenimage import GoldenImage
 from gilder.api.imageshare import ImageShare
 from gilder.api.names import API_VERSION
@@ -40,22 +41,4 @@ def parse_object(body: Mapping[str, Any]) -> GoldenImage | ImageShare:
     except ValidationError as error:
         if status and any(e["loc"][:1] == ("status",) for e in error.errors()):
             return parse_object({**data, "status": {}})
-        raise SpecError(_lines(error)) from None
-
-
-def _lines(error: ValidationError) -> str:
-    lines = []
-    for e in error.errors():
-        path = ""
-        for part in e["loc"]:
-            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-        message = e["msg"].removeprefix("Value error, ")
-        if e["type"] == "extra_forbidden":
-            message = "unknown field; remove it or correct its name"
-        elif e["type"] == "missing":
-            message = "required"
-        value = e.get("input")
-        show = isinstance(value, str | int) and e["type"] != "missing"
-        shown = f" (got {value!r})" if show else ""
-        lines.append(f"{path}: {message}{shown}")
-    return "; ".join(lines)
+        raise SpecError("; ".join(field_errors(error))) from None

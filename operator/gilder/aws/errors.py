@@ -13,6 +13,7 @@ from botocore.exceptions import (
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 from botocore.parsers import ResponseParserError
 
@@ -85,6 +86,44 @@ UNAVAILABLE = frozenset(
 )
 
 
+class WrongAccountError(BotoCoreError):
+    """Credentials that lead to another account than the access file says."""
+
+    fmt = "the credentials are of account {found}, but the access file says {expected}"
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(expected=expected, found=found)
+
+
+class UnknownAccountError(BotoCoreError):
+    """An account that no credentials lead to."""
+
+    fmt = "no credentials lead to account {account}"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(account=account)
+
+
+class OrganizationError(BotoCoreError):
+    """An organization that is not the one of the credentials."""
+
+    fmt = "the credentials are of organization {found}, not of {wanted}"
+
+    def __init__(self, wanted: str, found: str) -> None:
+        super().__init__(wanted=wanted, found=found)
+
+
+class RoleError(BotoCoreError):
+    """A role that could not be assumed; `cause` is what STS, or the credentials before it, said."""
+
+    fmt = "{role} could not be assumed: {said}"
+
+    def __init__(self, role: str, cause: BaseException) -> None:
+        super().__init__(role=role, said=message(cause))
+        self.role = role
+        self.cause = cause
+
+
 def code(error: BaseException) -> str:
     """The AWS error code, or the exception's name where AWS gave none."""
     if isinstance(error, ClientError):
@@ -107,6 +146,10 @@ def problem(error: BaseException, doing: str, region: str | None = None) -> Prob
     Not permanent are throttling, outages and unusable credentials: none of them is cured by
     editing the resource.
     """
+    if isinstance(error, RoleError):
+        return _not_assumable(error, doing, region)
+    if isinstance(error, WrongAccountError | UnknownAccountError | OrganizationError):
+        return _access_file(error, doing, region)
     what, text = code(error), f"{doing}: {message(error)}"
     if what in THROTTLED:
         return Problem("Throttled", text, False, region)
@@ -116,7 +159,9 @@ def problem(error: BaseException, doing: str, region: str | None = None) -> Prob
         return Problem(
             "AccessDenied", f"{text}. Allow the call in the operator's IAM policy", True, region
         )
-    if what in CREDENTIALS or isinstance(error, NoCredentialsError | PartialCredentialsError):
+    if what in CREDENTIALS or isinstance(
+        error, NoCredentialsError | PartialCredentialsError | ProfileNotFound
+    ):
         return Problem("CredentialsUnusable", text, False, region)
     if what == "OptInRequired":
         return Problem(
@@ -131,6 +176,41 @@ def problem(error: BaseException, doing: str, region: str | None = None) -> Prob
     if isinstance(error, ClientError) and _status(error) >= 500:
         return Problem("AWSUnavailable", text, False, region)
     return Problem("AWSError", f"{doing}: {what}: {message(error)}", True, region)
+
+
+def _not_assumable(error: RoleError, doing: str, region: str | None) -> Problem:
+    """Not permanent: what keeps a role from being assumed is mended in IAM, not in the resource."""
+    found = problem(error.cause, f"{doing}: assuming {error.role}", region)
+    if not found.permanent and found.reason != "CredentialsUnusable":
+        return found
+    return Problem(
+        "RoleNotAssumable",
+        f"{doing}: assuming {error.role}: {message(error.cause)}. Check that the role exists, that "
+        "its trust policy names who assumes it, with the external id and session tags of the "
+        "access file, and that who assumes it may call sts:AssumeRole (sts:TagSession for tags)",
+        False,
+        region,
+    )
+
+
+def _access_file(error: BotoCoreError, doing: str, region: str | None) -> Problem:
+    text = f"{doing}: {error}"
+    if isinstance(error, WrongAccountError):
+        return Problem("WrongAccount", f"{text}. Correct profile or roles there", True, region)
+    if isinstance(error, UnknownAccountError):
+        return Problem(
+            "AccountNotAllowed",
+            f"{text}. Ask the operator's administrator to add it to accounts in the access file",
+            True,
+            region,
+        )
+    return Problem(
+        "OrganizationNotReadable",
+        f"{text}. Name the organization of organizations.account in the access file, or list the "
+        "accounts themselves",
+        True,
+        region,
+    )
 
 
 def _status(error: ClientError) -> int:

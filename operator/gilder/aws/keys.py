@@ -41,9 +41,8 @@ def describe(kms: "KMSClient", written: str, region: str) -> Key | Problem:
 @needs("kms:GetKeyPolicy")
 def policy(kms: "KMSClient", arn: str) -> dict[str, Any] | None:
     """The parsed key policy; None where it is not JSON."""
-    text = kms.get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(policy_text(kms, arn))
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
@@ -51,12 +50,19 @@ def policy(kms: "KMSClient", arn: str) -> dict[str, Any] | None:
 
 @needs("kms:GetKeyPolicy")
 def policy_text(kms: "KMSClient", arn: str) -> str:
+    """The key policy to the letter, to be changed in part and put back."""
     return kms.get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
 
 
 @needs("kms:PutKeyPolicy")
 def put_policy(kms: "KMSClient", arn: str, text: str) -> None:
-    kms.put_key_policy(KeyId=arn, PolicyName="default", Policy=text)
+    """Replace the whole key policy, never past the check that we may change it again.
+
+    https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html
+    """
+    kms.put_key_policy(
+        KeyId=arn, PolicyName="default", Policy=text, BypassPolicyLockoutSafetyCheck=False
+    )
 
 
 @needs("kms:ListGrants")

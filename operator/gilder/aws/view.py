@@ -491,7 +491,7 @@ class Views:
             return None
         return region.permissions.put(image, who, began)
 
-    def _volume(self, region: _Region, snapshot: str, since: float) -> Principals | Problem:
+    def _volume(self, region: _Region, snapshot: str, since: float) -> Principals | Problem | None:
         known = region.volumes.get(snapshot, since)
         if known is not None:
             return known
@@ -500,6 +500,9 @@ class Views:
             who = snapshots.permissions(self.sessions.ec2(region.name), snapshot)
         except errors.AWS_ERRORS as error:
             return errors.problem(error, f"reading permissions of {snapshot}", region.name)
+        if who is None:
+            region.read_at = NEVER  # gone since the AMIs were read
+            return None
         return region.volumes.put(snapshot, who, began)
 
     def _key_access(

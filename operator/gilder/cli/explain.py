@@ -128,7 +128,7 @@ class ClusterMaps:
     """The ConfigMaps of the cluster, listed when one is asked for."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Mapping[str, str]] | None = None
+        self._known: Mapping[tuple[str, str], Mapping[str, str]] | None = None
 
     def read(self, namespace: str, name: str) -> Mapping[str, str] | None:
         from gilder.handlers.lookup import account_lists

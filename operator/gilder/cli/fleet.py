@@ -1,6 +1,7 @@
 """The fleet that commands look at AWS with: the credentials at hand, and the access file."""
 
 from pathlib import Path
+from typing import Any
 
 from gilder.aws.accounts import Accounts
 from gilder.aws.sessions import Sessions
@@ -12,10 +13,12 @@ from gilder.reconcile.ports import ConfigMaps
 
 def fleet_of(region: str, cluster: str, access: Path | None, maps: ConfigMaps | None) -> Fleet:
     """Raises AccessError when the access file cannot be read."""
-    file = read_access(access)
-    accounts = Accounts(file, region=region, cluster=cluster)
+    file = read_access(str(access)) if access is not None else None
 
-    def engine(sessions: Sessions) -> Engine:
-        return Engine(sessions, cluster)
+    def sessions(**way: Any) -> Sessions:
+        return Sessions(region, cluster=cluster, **way)
 
-    return Fleet(accounts, engine, maps=maps)
+    def engine(of: Sessions) -> Engine:
+        return Engine(of, cluster)
+
+    return Fleet(Accounts(file, sessions), engine, maps=maps)

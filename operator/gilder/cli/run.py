@@ -15,7 +15,8 @@ def run_operator(given: dict[str, Any]) -> int:
         for e in error.errors():
             name = "GILDER_" + "_".join(str(p) for p in e["loc"]).upper()
             message = e["msg"].removeprefix("Value error, ")
-            print(f"gilder: {name}: {message} (got {e.get('input')!r})", file=sys.stderr)
+            for line in message.splitlines():
+                print(f"gilder: {name}: {line} (got {e.get('input')!r})", file=sys.stderr)
         return 1
     from gilder.handlers import logs, operator
 

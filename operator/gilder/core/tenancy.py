@@ -1,100 +1,222 @@
-"""What the operator's access file lets a namespace do."""
+"""What a namespace may do by the access file: accounts, consumers, and whom it shares with.
 
+A resource asks, the access file decides. An account that is denied is still reached through an
+organization or OU that is allowed: AWS knows no exceptions from them, so whoever wants one lists
+accounts instead, or puts the account elsewhere in the organization.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/share-amis-with-organizations-and-OUs.html
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from gilder.api.access import AccessFile, AssumedRole, NamespaceRule
-from gilder.api.access import Principals as Named
+from gilder.api.access import OWN, AccessFile, Allowed, AssumedRole, NamespaceRule, Patterns
 from gilder.api.imageshare import AccountList
-from gilder.core.observed import Principals, Problem
+from gilder.core.observed import NOBODY, Principals, Problem
 
-FREE = NamespaceRule(
-    names=("*",),
+NOT_ALLOWED = "PrincipalNotAllowed"
+TOO_MANY = "TooManyPrincipals"
+PUBLIC = "PublicNotAllowed"
+ACCOUNT = "AccountNotAllowed"
+LIST = "ListNotAllowed"
+SHOWN = 5  # ids that a message names
+
+_NONE = Patterns()
+_NOBODY = Allowed(accounts=(), organizations=(), organizational_units=())
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one namespace may do. `place` says where that stands, for messages."""
+
+    place: str
+    accounts: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
+    key_policies: bool = False
+    public: bool = False
+    plain_images: bool = False
+    organization_lists: bool = False
+    parameter_lists: tuple[str, ...] = ()
+    max_principals: int = 1000
+    allow: Allowed = _NOBODY
+    deny: Patterns = _NONE
+
+    def may_read_parameter(self, name: str) -> bool:
+        """Whether a list of accounts may come from this SSM parameter."""
+        return _matches(name, self.parameter_lists)
+
+
+# A single team, whose IAM policy alone says what it may do.
+OPEN = Rule(
+    place="no access file",
+    accounts=(OWN,),
     key_policies=True,
     public=True,
     plain_images=True,
     organization_lists=True,
     parameter_lists=("*",),
+    allow=Allowed(),
 )
-NOTHING = NamespaceRule(
-    names=("*",),
-    accounts=(),
-    max_principals=1,
-    allow=Named(accounts=(), organizations=(), organizational_units=()),
-)
+CLOSED = Rule(place="no entry of namespaces")
 
 
-def rule_of(file: AccessFile | None, namespace: str) -> NamespaceRule:
+def rule_of(file: AccessFile | None, namespace: str) -> Rule:
+    """The rule of a namespace: the first entry that matches its name.
+
+    Without a file everything is allowed but other accounts, of which none is known. With a file
+    that has no entry for the namespace nothing is.
+    """
     if file is None:
-        return FREE
-    for rule in file.namespaces:
-        if any(fnmatchcase(namespace, n) for n in rule.names):
-            return rule
-    return NOTHING
+        return OPEN
+    for n, entry in enumerate(file.namespaces):
+        if _matches(namespace, entry.names):
+            return _rule(entry, f"namespaces[{n}]")
+    return CLOSED
 
 
-def _ok(rule: NamespaceRule, field: str, name: str) -> bool:
-    hit = lambda ps: any(fnmatchcase(name, p) for p in ps)
-    return hit(getattr(rule.allow, field)) and not hit(getattr(rule.deny, field))
+def _rule(entry: NamespaceRule, place: str) -> Rule:
+    return Rule(
+        place=place,
+        accounts=entry.accounts,
+        consumers=entry.consumers,
+        key_policies=entry.key_policies,
+        public=entry.public,
+        plain_images=entry.plain_images,
+        organization_lists=entry.organization_lists,
+        parameter_lists=entry.parameter_lists,
+        max_principals=entry.max_principals,
+        allow=entry.allow,
+        deny=entry.deny,
+    )
 
 
 def judge(
-    rule: NamespaceRule, who: Principals, namespace: str
+    rule: Rule, principals: Principals, namespace: str
 ) -> tuple[Principals, tuple[Problem, ...]]:
-    accounts = frozenset(a for a in who.accounts if _ok(rule, "accounts", a))
-    orgs = frozenset(
-        a for a in who.organizations if _ok(rule, "organizations", a.rsplit("/", 1)[-1])
-    )
-    units = frozenset(
-        a for a in who.units if _ok(rule, "organizational_units", a.rsplit("/", 1)[-1])
-    )
-    found = Principals(accounts, orgs, units, who.public and rule.public)
-    problems = []
-    if lost := who - found:
-        problems.append(
-            Problem("PrincipalNotAllowed", f"{lost.names()} not allowed to {namespace}")
+    """The principals that may be declared, and a Problem per kind of those that may not.
+
+    Too many are all refused: nobody can say which of them are meant.
+    """
+    if len(principals) > rule.max_principals:
+        return NOBODY, (
+            Problem(
+                TOO_MANY,
+                f"spec declares {len(principals)} principals, and namespace {namespace} may share "
+                f"with {rule.max_principals} per ImageShare. Name fewer, an organization or OU in "
+                f"their place, or ask the operator's administrator to raise maxPrincipals in the "
+                f"access file ({rule.place})",
+            ),
         )
-    if len(found) > rule.max_principals:
-        return Principals(), (Problem("TooManyPrincipals", "too many"),)
-    return found, tuple(problems)
-
-
-def may_use_account(rule: NamespaceRule, account: str | None, namespace: str) -> Problem | None:
-    if (account or "own") in rule.accounts:
-        return None
-    return Problem(
-        "AccountNotAllowed",
-        f"spec.account: {account or 'own'} is not open to namespace {namespace}",
+    fields = (
+        ("accounts", principals.accounts, rule.allow.accounts, rule.deny.accounts),
+        (
+            "organizations",
+            principals.organizations,
+            rule.allow.organizations,
+            rule.deny.organizations,
+        ),
+        (
+            "organizationalUnits",
+            principals.units,
+            rule.allow.organizational_units,
+            rule.deny.organizational_units,
+        ),
+    )
+    left: list[frozenset[str]] = []
+    problems: list[Problem] = []
+    for field, declared, allow, deny in fields:
+        good = frozenset(
+            d for d in declared if _matches(_id(d), allow) and not _matches(_id(d), deny)
+        )
+        left.append(good)
+        if refused := declared - good:
+            problems.append(_refused(rule, field, sorted(map(_id, refused)), namespace))
+    if principals.public and not rule.public:
+        problems.append(
+            Problem(
+                PUBLIC,
+                f"spec.public: namespace {namespace} may not make AMIs public. Ask the operator's "
+                f"administrator to set public in the access file ({rule.place}), or remove public "
+                "and confirmPublic",
+            )
+        )
+    accounts, organizations, units = left
+    return (
+        Principals(accounts, organizations, units, principals.public and rule.public),
+        tuple(problems),
     )
 
 
-def may_use_consumer(rule: NamespaceRule, account: str) -> bool:
-    return any(fnmatchcase(account, p) for p in rule.consumers)
+def _refused(rule: Rule, field: str, ids: list[str], namespace: str) -> Problem:
+    shown = ", ".join(ids[:SHOWN])
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return Problem(
+        NOT_ALLOWED,
+        f"spec.{field}: namespace {namespace} may not share with {shown}{more}. Ask the operator's "
+        f"administrator to allow {'it' if len(ids) == 1 else 'them'} in the access file "
+        f"(namespaces[].allow and deny; here {rule.place}), or remove "
+        f"{'it' if len(ids) == 1 else 'them'}",
+    )
+
+
+def may_use_account(rule: Rule, account: str | None, namespace: str) -> Problem | None:
+    """Why AMIs of a namespace may not live in an account; None when they may.
+
+    `account` is None for the account of the operator's own credentials.
+    """
+    if (account or OWN) in rule.accounts:
+        return None
+    which = f"account {account}" if account else "the account of the operator's own credentials"
+    others = [f"spec.account {a}" if a != OWN else "no spec.account" for a in rule.accounts]
+    instead = f", or use {' or '.join(others[:SHOWN])}" if others else ""
+    return Problem(
+        ACCOUNT,
+        f"spec.account: namespace {namespace} may not use {which} ({rule.place}). Ask the "
+        "operator's administrator to allow it in the access file (namespaces[].accounts)"
+        f"{instead}",
+    )
+
+
+def may_read_list(rule: Rule, one: AccountList, namespace: str) -> Problem | None:
+    """Why a namespace may not take accounts from a list; None when it may.
+
+    ConfigMaps are of the namespace itself, so that everybody may.
+    """
+    if one.config_map is not None:
+        return None
+    if one.ssm_parameter is not None:
+        if rule.may_read_parameter(one.ssm_parameter.name):
+            return None
+        what = f"a pattern for {one.ssm_parameter.name} in namespaces[].parameterLists"
+    elif rule.organization_lists:
+        return None
+    else:
+        what = "namespaces[].organizationLists"
+    return Problem(
+        LIST,
+        f"spec.accountsFrom: namespace {namespace} may not take accounts from {one.source} "
+        f"({rule.place}). Ask the operator's administrator to allow it in the access file "
+        f"({what}), or remove the list",
+    )
+
+
+def may_use_consumer(rule: Rule, account: str) -> bool:
+    """Whether the role in a consumer account may be used for this namespace."""
+    return _matches(account, rule.consumers)
 
 
 def consumer_roles(file: AccessFile | None, account: str) -> tuple[AssumedRole, ...] | None:
+    """The chain of roles into a consumer account, by the first entry that matches; else None."""
     for entry in file.consumers if file else ():
-        if any(fnmatchcase(account, p) for p in entry.accounts):
-            return tuple(
-                r.model_copy(update={"arn": r.arn.replace("{account}", account)})
-                for r in entry.roles
-            )
+        if _matches(account, entry.accounts):
+            return tuple(role.of(account) for role in entry.roles)
     return None
 
 
-def may_read_list(rule: NamespaceRule, one: AccountList, namespace: str) -> Problem | None:
-    """Why a namespace may not take accounts from a list."""
-    field = f"spec.accountsFrom: {one.source}"
-    if one.ssm_parameter is not None:
-        name = one.ssm_parameter.name
-        if any(fnmatchcase(name, p) for p in rule.parameter_lists):
-            return None
-        what = f"namespaces[].parameterLists must have a pattern for {name}"
-    elif one.config_map is None and not rule.organization_lists:
-        what = "namespaces[].organizationLists must be true"
-    else:
-        return None
-    return Problem(
-        "ListNotAllowed",
-        f"{field}: not open to namespace {namespace}. Ask the operator's administrator to allow it "
-        f"in the access file ({what}), or remove the list",
-    )
+def _id(principal: str) -> str:
+    """An account id, or the last part of an ARN of an organization or OU."""
+    return principal.rsplit("/", 1)[-1]
+
+
+def _matches(text: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)

@@ -1,40 +1,38 @@
 """Follows the access file as it changes: a ConfigMap that is mounted is written in place."""
 
-from pathlib import Path
-
 import structlog
 
-from gilder.api.access import AccessError, AccessFile, load
+from gilder.api.access import AccessError, AccessFile
+from gilder.config import Settings
 
 log = structlog.get_logger("gilder")
 
 
 class AccessWatch:
-    """One file. What cannot be read or understood is told once, and the last good one counts."""
+    """What cannot be read or understood is told once, and the last good file counts."""
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path) if path else None
-        self._text = self._read()
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: AccessFile | None = None
+        self._told = ""
+
+    def start(self, known: AccessFile | None) -> None:
+        """The file that counts."""
+        self._known = known
 
     def changed(self) -> AccessFile | None:
         """The file, if it says something else than before and can be understood."""
-        text = self._read()
-        if text is None or text == self._text:
-            return None
-        self._text = text
         try:
-            found = load(text)
+            found = self._settings.access()
         except AccessError as error:
-            log.error("the access file is not understood; the one before counts", error=str(error))
+            if str(error) != self._told:
+                self._told = str(error)
+                log.error("the access file is not understood; the one before counts",
+                          error=str(error))  # fmt: skip
             return None
+        self._told = ""
+        if found is None or found == self._known:
+            return None
+        self._known = found
         log.info("the access file has changed")
         return found
-
-    def _read(self) -> str | None:
-        if self._path is None:
-            return None
-        try:
-            return self._path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            log.error("the access file cannot be read; the one before counts", error=str(error))
-            return None

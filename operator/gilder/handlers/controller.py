@@ -95,7 +95,8 @@ class Controller:
         self._drift: Drift | None = None
         self._jobs = jobs if jobs is not None else JobList()
         self._maps = maps if maps is not None else MapList()
-        self._access = AccessWatch(settings.access_file)
+        self._access = AccessWatch(settings)
+        self._access.start(fleet.file)
         self.ready = False
 
     async def start(self) -> None:

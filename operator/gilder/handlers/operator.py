@@ -127,27 +127,28 @@ async def _lead(leader: Leader) -> None:
 
 def _fleet(settings: Settings, kube: Kube, jobs: JobList, maps: MapList) -> Fleet:
     """Engines for the operator's own account and for those of its access file."""
-    limits = Limits(settings.api_rate)
     places = Places(settings.max_builds)
 
-    def engine(sessions: Sessions) -> Engine:
+    def sessions(**way: Any) -> Sessions:
+        return Sessions(
+            settings.region,
+            metrics.count_call,
+            metrics.count_throttle,
+            Limits(settings.api_rate),
+            settings.cluster_name,
+            **way,
+        )
+
+    def engine(of: Sessions) -> Engine:
         return Engine(
-            sessions,
+            of,
             settings.cluster_name,
             poll=settings.poll_seconds,
             jobs=ListedJobs(kube, jobs) if settings.jobs else None,
             places=places,
         )
 
-    accounts = Accounts(
-        settings.access(),
-        region=settings.region,
-        on_call=metrics.count_call,
-        on_throttle=metrics.count_throttle,
-        limits=limits,
-        cluster=settings.cluster_name,
-    )
-    return Fleet(accounts, engine, maps=maps)
+    return Fleet(Accounts(settings.access(), sessions), engine, maps=maps)
 
 
 def _lost(fleet: Fleet) -> None:

@@ -50,10 +50,11 @@ class Consumers:
         self._now = now
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="consumer")
 
-    def look(self, share: ImageShare, plan: SharePlan, *, tagging: bool) -> ConsumerView:
-        """See what each account sees, if it is time to; raises nothing that AWS said.
-
-        While access is being changed nothing is looked at.
+    def look(
+        self, share: ImageShare, plan: SharePlan, *, tagging: bool, asked: bool = False
+    ) -> ConsumerView:
+        """See what each account sees, if it is time to or somebody asked; raises nothing that AWS
+        said. While access is being changed nothing is looked at.
         """
         spec = share.spec
         before = {c.account: c for c in share.status.consumers}
@@ -64,7 +65,7 @@ class Consumers:
         accounts = accounts_of(plan.states)
         now = self._now()
         marks = {a: fingerprint(spec, images_of(plan.states, a)) for a in accounts}
-        pauses = {a: due(before.get(a), marks[a], now) for a in accounts}
+        pauses = {a: 0.0 if asked else due(before.get(a), marks[a], now) for a in accounts}
         ready = [a for a in accounts if pauses[a] <= 0]
 
         def one(account: str) -> tuple[Consumer, list[Result]]:

@@ -177,7 +177,9 @@ class Fleet:
             if before is not None:
                 save(before)
             results = self._apply({a: p for a, (_, p) in parts.items()})
-        view = self.consumers.look(share, plan, tagging=full)
+        wish = share.metadata.reconcile_request
+        asked = wish is not None and wish != share.status.last_handled_reconcile_at
+        view = self.consumers.look(share, plan, tagging=full, asked=asked)
         consumers = (view.seen, view.asked)
         now = self.own.now()
         status, events = report_share(share, mine, plan, results, now, consumers)
