@@ -90,6 +90,7 @@ def install() -> None:
         keys,
         key_calls,
         replicas,
+        tags,
         launching,
         organizations,
         parameters,
