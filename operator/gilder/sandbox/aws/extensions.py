@@ -30,8 +30,10 @@ from gilder.sandbox.aws import (
     replicas,
     roles,
     run_command,
+    snapshot_permissions,
     snapshots,
     tags,
+    volumes,
 )
 from gilder.sandbox.aws.faults import Faults
 from gilder.sandbox.aws.imagebuilder import (
@@ -66,6 +68,7 @@ HANDLERS = (
     registering,
     replicas,
     roles,
+    snapshot_permissions,
     snapshots,
     tags,
     workflows,
@@ -83,9 +86,11 @@ def install() -> None:
         events,
         images,
         snapshots,
+        volumes,
         keys,
         key_calls,
         replicas,
+        tags,
         launching,
         organizations,
         parameters,

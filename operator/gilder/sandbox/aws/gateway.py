@@ -73,7 +73,9 @@ class Gateway:
             return None
         raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(raw)
-        return self._bus.begin(key, raw, environ.get("HTTP_USER_AGENT", ""))
+        match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+        session = SESSIONS.find(match[1]) if match else None
+        return self._bus.begin(key, raw, environ.get("HTTP_USER_AGENT", ""), session)
 
 
 def identify(environ: dict[str, Any]) -> CallKey:

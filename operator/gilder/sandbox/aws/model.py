@@ -12,7 +12,7 @@ from moto.moto_api._internal import mock_random
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.organization import membership
 from gilder.sandbox.aws.registry import Call
-from gilder.sandbox.aws.settings import CLOCK
+from gilder.sandbox.aws.settings import BLOCK_ALL_SHARING, CLOCK
 from gilder.sandbox.aws.state import region_state
 
 _IMAGE_ID = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
@@ -219,12 +219,12 @@ def find_snapshot(snapshot_id: str, region: str) -> Any | None:
 
 
 def readable(snapshot: Any, account: str) -> bool:
-    """Owner, or createVolumePermission."""
-    return (
-        snapshot.owner_id == account
-        or account in snapshot.create_volume_permission_userids
-        or "all" in snapshot.create_volume_permission_groups
-    )
+    """Owner, or createVolumePermission. A public one may be blocked for the owner's account."""
+    if snapshot.owner_id == account or account in snapshot.create_volume_permission_userids:
+        return True
+    there = region_state(snapshot.owner_id, snapshot.ec2_backend.region_name)
+    public = "all" in snapshot.create_volume_permission_groups
+    return public and there.snapshot_block != BLOCK_ALL_SHARING
 
 
 def no_snapshot(snapshot_id: str) -> AwsError:

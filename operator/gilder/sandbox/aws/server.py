@@ -1,7 +1,7 @@
 """Starts the sandbox's AWS: moto over HTTP on a loopback port, with this package's extensions."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import boto3
@@ -164,10 +164,19 @@ class SandboxAws:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def events(self, queue_name: str = "gilder-events", region: str = "eu-west-1") -> str:
-        """Have an SQS queue told what is done to AMIs and keys of any Region; its URL."""
+    def events(
+        self,
+        queue_name: str = "gilder-events",
+        region: str = "eu-west-1",
+        *,
+        accounts: Iterable[str] = (),
+    ) -> str:
+        """Have an SQS queue told what is done to AMIs and keys of any Region; its URL.
+
+        The events of `accounts` come too, as their rules forward them; `account` says whose.
+        """
         made = self.client("sqs", region).create_queue(QueueName=queue_name)
-        self.bus.open(region, queue_name)
+        self.bus.open(region, queue_name, accounts)
         return str(made["QueueUrl"])
 
     def choose_account_ids(self, *ids: str) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 # moto's account id for credentials that name no account.
 DEFAULT_ACCOUNT = "123456789012"
 
+BLOCK_ALL_SHARING = "block-all-sharing"
 BLOCK_NEW_SHARING = "block-new-sharing"
 UNBLOCKED = "unblocked"
 

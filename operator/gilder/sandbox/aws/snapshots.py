@@ -9,7 +9,7 @@ from moto.ec2.utils import random_snapshot_id
 
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.filters import apply_filters, truth
-from gilder.sandbox.aws.keys import aws_managed, default_ebs_key, usable_by_ebs, well_formed
+from gilder.sandbox.aws.keys import default_ebs_key, usable_by_ebs, well_formed
 from gilder.sandbox.aws.model import images_in, need_snapshot, readable
 from gilder.sandbox.aws.pagination import ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
@@ -60,7 +60,7 @@ def state_of(snapshot: Any) -> str:
     return "error" if getattr(snapshot, "failure", None) else "completed"
 
 
-def _need_owned(call: Call) -> Any:
+def need_owned_snapshot(call: Call) -> Any:
     snapshot = need_snapshot(call, call.need("SnapshotId"))
     if snapshot.owner_id != call.account:
         raise AwsError("AuthFailure", f"Not authorized for snapshot:{snapshot.id}")
@@ -214,7 +214,7 @@ def users_of(snapshot: Any) -> list[str]:
 
 @ec2
 def delete_snapshot(call: Call) -> None:
-    snapshot = _need_owned(call)
+    snapshot = need_owned_snapshot(call)
     users = users_of(snapshot)
     if users:
         raise AwsError(
@@ -230,63 +230,9 @@ def forget_snapshot(snapshot: Any) -> None:
     drop_tags(snapshot.ec2_backend, snapshot.id)
 
 
-@ec2
-def describe_snapshot_attribute(call: Call) -> Mapping[str, Any]:
-    snapshot = _need_owned(call)
-    if call.get("Attribute") == "productCodes":
-        return {"SnapshotId": snapshot.id, "ProductCodes": []}
-    permissions = [{"Group": g} for g in sorted(snapshot.create_volume_permission_groups)]
-    permissions += [{"UserId": u} for u in sorted(snapshot.create_volume_permission_userids)]
-    return {"SnapshotId": snapshot.id, "CreateVolumePermissions": permissions}
-
-
-@ec2
-def modify_snapshot_attribute(call: Call) -> None:
-    """https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modifying-snapshot-permissions.html"""
-    snapshot = _need_owned(call)
-    both = call.get("CreateVolumePermission") or {}
-    added, removed = list(both.get("Add", [])), list(both.get("Remove", []))
-    flat = [{"UserId": u} for u in call.get("UserIds", [])]
-    flat += [{"Group": g} for g in call.get("GroupNames", [])]
-    (removed if call.get("OperationType") == "remove" else added).extend(flat)
-    for item in added + removed:
-        user, group = item.get("UserId"), item.get("Group")
-        if user is not None and not (user.isdigit() and len(user) == 12):
-            raise AwsError(
-                "InvalidParameterValue", f'Invalid attribute item value "{user}" for userId'
-            )
-        if group not in (None, "all"):
-            raise AwsError("InvalidParameterValue", f'Invalid group "{group}"; it must be all')
-    if added and snapshot.encrypted:
-        if aws_managed(snapshot.kms_key_id):
-            raise AwsError(
-                "OperationNotPermitted",
-                "Encrypted snapshots with EBS default key cannot be shared",
-            )
-        if {"Group": "all"} in added:
-            raise AwsError("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly")
-    call.dry_run()
-    groups, users = (
-        snapshot.create_volume_permission_groups,
-        snapshot.create_volume_permission_userids,
-    )
-    for item in added:
-        (groups.add("all") if "Group" in item else users.add(item["UserId"]))
-    for item in removed:
-        (groups.discard("all") if "Group" in item else users.discard(item["UserId"]))
-
-
-@ec2
-def reset_snapshot_attribute(call: Call) -> None:
-    snapshot = _need_owned(call)
-    call.dry_run()
-    snapshot.create_volume_permission_groups.clear()
-    snapshot.create_volume_permission_userids.clear()
-
-
 def install() -> None:
     backend: Any = EC2Backend
-    create, create_volume = backend.create_snapshot, backend.create_volume
+    create = backend.create_snapshot
 
     def create_snapshot(self: Any, volume_id: str, *args: Any, **kwargs: Any) -> Any:
         snapshot = create(self, volume_id, *args, **kwargs)
@@ -294,12 +240,4 @@ def install() -> None:
         snapshot.kms_key_id = snapshot.volume.kms_key_id
         return snapshot
 
-    def create_keyed_volume(self: Any, *args: Any, **kwargs: Any) -> Any:
-        volume = create_volume(self, *args, **kwargs)
-        snapshot = self.snapshots.get(volume.snapshot_id)
-        if snapshot is not None and volume.kms_key_id is None:
-            volume.kms_key_id = snapshot.kms_key_id
-        return volume
-
     backend.create_snapshot = create_snapshot
-    backend.create_volume = create_keyed_volume

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from gilder.sandbox.aws.settings import UNBLOCKED
+
 
 @dataclass
 class RegionState:
@@ -15,6 +17,8 @@ class RegionState:
     deregistered: set[str] = field(default_factory=set)
     # None: the setting `image_block_public_access`
     block_public_access: str | None = None
+    # The same for snapshots.
+    snapshot_block: str = UNBLOCKED
 
 
 REGIONS: dict[tuple[str, str], RegionState] = defaultdict(RegionState)

@@ -3,10 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moto.ec2.models import validate_resource_ids
+from moto.ec2.models import EC2Backend, validate_resource_ids
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.model import need_snapshot, need_visible
+from gilder.sandbox.aws.model import (
+    find_anywhere,
+    find_snapshot,
+    need_snapshot,
+    need_visible,
+    readable,
+    visible,
+)
 from gilder.sandbox.aws.registry import Call, ec2
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
@@ -135,3 +142,29 @@ def delete_tags(call: Call) -> None:
             value = tag.get("Value")
             if tag["Key"] in present and value in (None, present[tag["Key"]]):
                 del present[tag["Key"]]
+
+
+def _within_sight(resource: str, account: str, region: str) -> bool:
+    """Whether an account still sees the AMI or snapshot that it tagged."""
+    if resource.startswith("ami-"):
+        image = find_anywhere(resource, region)
+        return image is not None and visible(image, account)
+    if resource.startswith("snap-"):
+        snapshot = find_snapshot(resource, region)
+        return snapshot is not None and readable(snapshot, account)
+    return True
+
+
+def install() -> None:
+    """DescribeTags is moto's, less the tags on what is no longer shared or not there any more."""
+    backend: Any = EC2Backend
+    describe = backend.describe_tags
+
+    def describe_tags(self: Any, filters: Any = None) -> Any:
+        return [
+            tag
+            for tag in describe(self, filters)
+            if _within_sight(tag["resource_id"], self.account_id, self.region_name)
+        ]
+
+    backend.describe_tags = describe_tags
