@@ -182,11 +182,19 @@ CASES = [
         actions=[f"-{B}"],
     ),
     Case(
-        "what another declares is not taken with ours",
+        "what another declares is not taken with ours, and is its own once on its record",
+        declared(),
+        now=accounts(A),
+        recorded=accounts(A),
+        others=[share("other", **declared(A), mode="Additive", recorded={PLACE: accounts(A)})],
+    ),
+    Case(
+        "until then it stays on ours",
         declared(),
         now=accounts(A),
         recorded=accounts(A),
         others=[share("other", **declared(A), mode="Additive")],
+        waits=1,
     ),
     Case(
         "a share that leaves declares nothing",
@@ -336,15 +344,37 @@ CASES = [
         declared(),
         SECRET,
         grants=[grant(B), grant(C)],
-        others=[share("other", imageRef={"name": "gone"}, **declared(B))],
+        others=[
+            share(
+                "other",
+                imageRef={"name": "gone"},
+                recorded_keys={(HOME, HOME_KEY)},
+                **declared(B),
+            )
+        ],
         actions=[f"revoke {C}"],
+    ),
+    Case(
+        "but not on a key that is on no record of such a share",
+        declared(),
+        SECRET,
+        grants=[grant(B)],
+        others=[share("other", imageRef={"name": "gone"}, **declared(B))],
+        actions=[f"revoke {B}"],
     ),
     Case(
         "a dead grantee is no reason to wait for such a share",
         declared(),
         SECRET,
         grants=[grant(B, principal="AROAEXAMPLE")],
-        others=[share("other", imageRef={"name": "gone"}, **declared(B))],
+        others=[
+            share(
+                "other",
+                imageRef={"name": "gone"},
+                recorded_keys={(HOME, HOME_KEY)},
+                **declared(B),
+            )
+        ],
         actions=[f"revoke {B}"],
     ),
     Case(

@@ -78,13 +78,14 @@ def plan_grants(
             lacking = lacking or bool(needed)
             continue
         wanted = union.grants.get(place, {})
-        names = {g.name for g in there}
+        names: set[str] = set()  # of grants that stand: one that is dead has its name still
         kept: set[str] = set()
         room = MOST - len(there)
         for grantee, operations in sorted(wanted.items()):
             found = standing(there, cluster, grantee, operations, key)
             if found:
                 kept.add(found.id)
+                names.add(found.name)
                 if grantee in needed:
                     in_place.append(found)
                 continue

@@ -297,12 +297,9 @@ def _images(
     states: Sequence[TargetState], results: Sequence[Result], mine: Share
 ) -> list[SharedImage]:
     """The AMIs this share claims. One that left the selection goes once nothing of it is left."""
-    closed: set[Place] = set()
     failed: set[Place] = set()
     for r in results:
         a = r.action
-        if isinstance(a, ModifyLaunchPermission) and r.done:
-            closed.add((a.region, a.image))
         if isinstance(a, ModifyLaunchPermission | ModifySnapshotPermission) and r.problem:
             failed.add((a.region, a.image))
     images = []
@@ -313,8 +310,9 @@ def _images(
         had = mine.recorded.get(place, NOBODY)
         if state.leaving:
             still = state.declared or place in failed
-            if still and (place not in closed or place in failed or state.volumes_missing):
-                images.append(_shared(state, state.declared or had, "Removing"))
+            if still:
+                ours = had if place in failed else state.declared
+                images.append(_shared(state, ours, "Removing"))
             continue
         ours = state.declared
         if place in failed:
@@ -398,8 +396,9 @@ def _grants(
     ]
     gone = {r.action.grant for r in results if r.done and isinstance(r.action, RevokeGrant)}
     for r in results:
-        if r.done and isinstance(r.action, CreateGrant):
-            now.append(_grant(r.action, r.made, plan))
+        if isinstance(r.action, CreateGrant):
+            # A call that failed may have taken effect all the same.
+            now.append(_grant(r.action, r.made if r.done else "", plan))
     if not settled:
         known = {(g.region, g.key_id, g.principal) for g in now}
         now += [
@@ -416,9 +415,12 @@ def _key_policies(
     """Key policies with a statement of ours; they stay on record until all is settled."""
     now = set(plan.policies)
     for r in results:
-        if r.done and isinstance(r.action, PutKeyPolicy):
+        if isinstance(r.action, PutKeyPolicy):
             at = (r.action.region, r.action.key)
-            now = now | {at} if r.action.statement is not None else now - {at}
+            if r.action.statement is not None:
+                now.add(at)  # done or not: a call that failed may have taken effect
+            elif r.done:
+                now.discard(at)
     if not settled:
         now |= {(p.region, p.key_id) for p in old}
     homes = {(p.region, p.key_id): p.account for p in old} | dict(plan.key_homes)

@@ -25,7 +25,7 @@ from gilder.core.shares import (
     Target,
     resolve,
 )
-from gilder.core.statements import let_in, own, plan_policies, reach, reaches
+from gilder.core.statements import plan_policies, reach, reaches, stands
 from gilder.core.union import Union, keys_of
 
 POLL = 15.0
@@ -92,7 +92,7 @@ def plan_share(
         draft.wake(share.wake)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
-    union = Union.of(everyone, seen, share.key).with_claims(claims)
+    union = Union.of(everyone, seen, share.key, cluster).with_claims(claims)
     wanted = {t.place: t for t in mine.targets}
     left = sorted(set(share.recorded) - set(wanted))
     # An AMI that left the selection keeps its permissions while the selection is not known.
@@ -179,7 +179,11 @@ def _policies(
     keys = set(share.recorded_policies)
     if share.edits_policies:
         keys |= of_images
-    held = {k: union.held_policies.get(k, frozenset()) | union.held_reaches for k in keys}
+    held = {k: union.held_policies.get(k, frozenset()) for k in keys}
+    for place in keys:
+        if waiting := _closed_by_others(place, union, seen, draft) - held[place]:
+            draft.wait(f"another ImageShare to let go of {', '.join(sorted(waiting))}", POLL)
+            held[place] |= waiting
     return plan_policies(cluster, keys, union.policies, held, seen, draft)
 
 
@@ -195,6 +199,7 @@ def _target(
     view = seen.region(target.region)
     current = view.permissions.get(target.image_id)
     volumes = share.spec.snapshots or place in share.recorded_volumes
+    ours = share.recorded.get(place, NOBODY)
     if not image.available:
         draft.wait(f"{image.id} in {target.region} to be available (it is {image.state})", POLL)
         return TargetState(target, may.principals, may.principals, may.problem, volumes=volumes)
@@ -202,17 +207,17 @@ def _target(
         if unread := view.unread.get(target.image_id):
             draft.note(unread)
         draft.wait(f"launch permissions of {image.id} in {target.region} to be read", POLL)
-        return TargetState(target, may.principals, may.principals, may.problem, volumes=volumes)
+        declared = may.principals | ours  # what cannot be taken now is ours to take still
+        return TargetState(target, declared, may.principals, may.problem, volumes=volumes)
     total = union.principals(place)
-    ours = share.recorded.get(place, NOBODY)
     # What another share declares is that share's to give, so that each tells of its own drift.
-    _permission(place, may.principals, total, ours, current, union, draft)
+    left = _permission(place, may.principals, total, ours, current, union, draft)
     lacking: tuple[str, ...] = ()
     if volumes:
         some = Principals(may.principals.accounts) if share.spec.snapshots else NOBODY
         lacking = _volumes(share, place, some, union, seen, draft)
-    # What we gave before it was refused is still ours to take once it is not declared any more.
-    still = ours & current & may.asked
+    # What is there though it is refused is ours to take once it is not declared any more.
+    still = left | (current & may.asked)
     return TargetState(
         target,
         may.principals | still,
@@ -255,12 +260,17 @@ def _permission(
     draft: Draft,
     *,
     strictly: bool = True,
-) -> None:
+) -> Principals:
+    """Returns who stays and was ours, and that no other share has on record yet."""
     extra = current - total - union.held.get(place, NOBODY)
     remove = extra if place in union.authoritative and strictly else extra & ours
     add = mine - current
+    orphans = (ours & current) - remove - mine - union.heirs.get(place, NOBODY)
+    if orphans:
+        names = ", ".join(orphans.names())
+        draft.wait(f"another ImageShare, on whose account {names} stays, to look at it", POLL)
     if not add and not remove:
-        return
+        return orphans
     draft.do(
         ModifyLaunchPermission(
             region=place[0],
@@ -270,6 +280,7 @@ def _permission(
             strangers=remove - ours - union.recorded.get(place, NOBODY),
         )
     )
+    return orphans
 
 
 def _volumes(
@@ -295,10 +306,11 @@ def _volumes(
         extra = current - total - union.held_volumes.get(at, NOBODY)
         remove = extra if at in union.strict_volumes else extra & ours
         add = mine - current
+        orphans = (ours & current) - remove - mine - union.volume_heirs.get(place, NOBODY)
+        if add or orphans:
+            lacking.append(snapshot)
         if not add and not remove:
             continue
-        if add:
-            lacking.append(snapshot)
         draft.do(
             ModifySnapshotPermission(
                 region=place[0],
@@ -325,11 +337,13 @@ def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft
         return TargetState(target, ours, NOBODY, view.problem, leaving=True, volumes=volumes)
     current = view.permissions.get(image_id)
     if image is not None and current is not None:
-        _permission(place, NOBODY, union.principals(place), ours, current, union, draft)
+        orphans = _permission(place, NOBODY, union.principals(place), ours, current, union, draft)
         if volumes and (unread := _volumes(share, place, NOBODY, union, seen, draft)):
             return TargetState(
                 target, ours, NOBODY, leaving=True, volumes=True, volumes_missing=unread
             )
+        if orphans:
+            return TargetState(target, orphans, NOBODY, leaving=True)
     elif image is not None and image.state != "disabled":
         draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
         return TargetState(target, ours, NOBODY, leaving=True, volumes=volumes)
@@ -349,7 +363,7 @@ def _kept(
     if image is None or current is None or ours == stays or share.uncertain:
         return None
     total = union.principals(place) | stays
-    _permission(place, NOBODY, total, ours, current, union, draft, strictly=False)
+    stays |= _permission(place, NOBODY, total, ours, current, union, draft, strictly=False)
     volumes = place in share.recorded_volumes
     if volumes:
         _volumes(share, place, NOBODY, union, seen, draft)
@@ -409,11 +423,11 @@ def _after_keys(
             elif there is None or not standing(there, cluster, account, wanted[account], key):
                 blocked.add(account)
         found = view.key(key)
-        let = let_in(own(found.policy, cluster)) if found else frozenset()
-        for name in frozenset(arns) & keyed & frozenset(union.policies.get(place, {})):
+        let_in = union.policies.get(place, {})
+        for name in frozenset(arns) & keyed & frozenset(let_in):
             if (*place, name) in given:
                 needs.add((name, key))
-            elif name not in let:
+            elif found is None or not stands(found.policy, cluster, name, let_in[name]):
                 blocked.add(arns[name])
     add = action.add - _named(blocked)
     if blocked:
@@ -458,15 +472,27 @@ def _still_open(
             continue
         if image.id in closing:
             continue
-        if action.account not in union.principals(place := (action.region, image.id)).accounts:
-            claimed = union.recorded.get(place, NOBODY).accounts
-            held = union.held.get(place, NOBODY).accounts
-            if (place in union.authoritative or action.account in claimed) and (
-                action.account not in held
-            ):
-                return None
-            # Opened by somebody else's hand, or held open: no share is going to close it.
+        place = (action.region, image.id)
+        if union.to_close(place, Principals(frozenset({action.account}))):
+            return None
+        # Declared, opened by somebody else's hand, or held open: no share is going to close it.
     return tuple(sorted(first))
+
+
+def _closed_by_others(
+    at: KeyPlace, union: Union, seen: Observed, draft: Draft
+) -> frozenset[str]:
+    """Whom the key policy must not shut out yet: another share closes their AMIs first."""
+    region, key = at
+    view = seen.region(region)
+    closing = {a.image: a.remove for a in draft.actions if isinstance(a, ModifyLaunchPermission)}
+    found: frozenset[str] = frozenset()
+    for image in view.images.values():
+        if key in image.kms_keys:
+            place = (region, image.id)
+            left = view.permissions.get(image.id, NOBODY) - closing.get(image.id, NOBODY)
+            found |= reaches(union.to_close(place, left))
+    return found - frozenset(union.policies.get(at, {}))
 
 
 def _still_let_in(

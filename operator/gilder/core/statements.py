@@ -89,6 +89,18 @@ def let_in(one: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset(str(v).removesuffix("/*").replace("/*/", "/") for v in _listed(values))
 
 
+def stands(
+    policy: Mapping[str, Any] | None, cluster: str, name: str, operations: frozenset[str]
+) -> bool:
+    """Whether our statement is as we write it, and gives somebody these operations."""
+    one = own(policy, cluster)
+    return _sound(one, cluster) and name in let_in(one) and operations <= _operations(one)
+
+
+def _sound(one: Mapping[str, Any] | None, cluster: str) -> bool:
+    return one is not None and same(one, statement(cluster, let_in(one), _operations(one)))
+
+
 def replaced(
     policy: Mapping[str, Any], name: str, mine: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -123,11 +135,12 @@ def plan_policies(
         current = let_in(now)
         if now is not None:
             in_place.append(place)
-        sound = now is not None and same(now, statement(cluster, current, _operations(now)))
-        add = frozenset(want) - (current if sound else frozenset())
+        sound = _sound(now, cluster)
+        operations = frozenset[str]().union(*want.values()) or _operations(now)
+        enough = sound and operations <= _operations(now)
+        add = frozenset(want) - (current if enough else frozenset())
         keep = current if sound and add else current & held.get(place, frozenset())
         target = frozenset(want) | keep
-        operations = frozenset[str]().union(*want.values()) or _operations(now)
         new = statement(cluster, target, operations) if target else None
         if (new is None and now is None) or (now and new and same(now, new)):
             continue
@@ -141,7 +154,7 @@ def plan_policies(
                 key=arn,
                 sid=sid(cluster),
                 add=tuple(sorted(add)),
-                remove=tuple(sorted(current - target)),
+                remove=() if add else tuple(sorted(current - target)),
                 statement=new,
                 before=now,
             )

@@ -16,7 +16,7 @@ from gilder.core.observed import (
     RegionView,
 )
 from gilder.core.shares import Claims, KeyPlace, Place, Resolution, Share
-from gilder.core.statements import editable, reach, reaches
+from gilder.core.statements import editable, reach, reaches, replaced, sid
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,21 @@ class Union:
     # nothing in AWS.
     held: Mapping[Place, Principals]
     held_grants: frozenset[tuple[str, str, str]]  # Region, key ARN, account: likewise
-    held_accounts: frozenset[str]  # of shares that are not wholly resolved: on every key
     held_policies: Mapping[KeyPlace, frozenset[str]]
-    held_reaches: frozenset[str]  # as held_accounts, for key policies
     recorded: Mapping[Place, Principals]  # by other shares, which remove it themselves
     keyed: Mapping[Place, frozenset[str]]  # AMI -> who gets key access by a share of it
     volumes: Mapping[tuple[str, str], Principals]  # Region, snapshot -> who may create volumes
     held_volumes: Mapping[tuple[str, str], Principals]
     strict_volumes: frozenset[tuple[str, str]]  # snapshots on which strangers are removed
+    # What other shares have on record, or will take care of once they act again.
+    heirs: Mapping[Place, Principals]
+    volume_heirs: Mapping[Place, Principals]
 
     @staticmethod
-    def of(everyone: Sequence[tuple[Share, Resolution]], seen: Observed, planned: str) -> "Union":
-        draft = _Draft(seen)
+    def of(
+        everyone: Sequence[tuple[Share, Resolution]], seen: Observed, planned: str, cluster: str
+    ) -> "Union":
+        draft = _Draft(seen, cluster)
         for share, resolution in everyone:
             draft.take(share, resolution, mine=share.key == planned)
         return draft.whole()
@@ -89,8 +92,14 @@ class Union:
 
     def holds(self, region: str, grant: Grant, account: str) -> bool:
         """Whether a grant stays although no resolved share wants it; not if its grantee is dead."""
-        held = account in self.held_accounts or (region, grant.key, account) in self.held_grants
+        held = (region, grant.key, account) in self.held_grants
         return held and grant.principal.startswith("arn:")
+
+    def to_close(self, place: Place, who: Principals) -> Principals:
+        """Who of these is nobody's any more, and is taken by whichever share it belongs to."""
+        if place not in self.authoritative:
+            who &= self.recorded.get(place, NOBODY)
+        return who - self.principals(place) - self.held.get(place, NOBODY)
 
     def principals(self, place: Place) -> Principals:
         total = NOBODY
@@ -102,34 +111,36 @@ class Union:
 class _Draft:
     """The union being gathered."""
 
-    def __init__(self, seen: Observed) -> None:
+    def __init__(self, seen: Observed, cluster: str) -> None:
         self.seen = seen
+        self.cluster = cluster
         self.allowed: dict[Place, dict[str, Allowed]] = {}
         self.authoritative: set[Place] = set()
         self.grants: dict[KeyPlace, dict[str, frozenset[str]]] = {}
         self.policies: dict[KeyPlace, dict[str, frozenset[str]]] = {}
         self.held: dict[Place, Principals] = {}
         self.held_grants: set[tuple[str, str, str]] = set()
-        self.held_accounts: set[str] = set()
         self.held_policies: dict[KeyPlace, frozenset[str]] = {}
-        self.held_reaches: set[str] = set()
         self.claimed: dict[Place, Principals] = {}
         self.keyed: dict[Place, frozenset[str]] = {}
         self.volumes: dict[tuple[str, str], Principals] = {}
         self.held_volumes: dict[tuple[str, str], Principals] = {}
         self.strict_volumes: set[tuple[str, str]] = set()
+        self.heirs: dict[Place, Principals] = {}
+        self.volume_heirs: dict[Place, Principals] = {}
 
     def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
         passive = not mine and share.passive
-        kms = share.spec.kms
+        if not mine:
+            for place, ours in share.recorded.items():
+                self._inherit(place, ours, volumes=place in share.recorded_volumes)
         if not mine and not passive:
             for place, ours in share.recorded.items():
                 self.claimed[place] = self.claimed.get(place, NOBODY) | ours
         if (passive or not resolution.complete) and not share.leaving:
-            if kms.grants and not resolution.complete:
-                self.held_accounts |= share.principals.accounts
-            if share.edits_policies and not resolution.complete:
-                self.held_reaches |= reaches(share.principals)
+            if not resolution.complete:
+                for at in self._keys_on_record(share):
+                    self._hold_key(share, at, share.principals)
             for place, ours in share.recorded.items():
                 kept = ours & share.principals
                 self._hold(place, kept)
@@ -141,7 +152,7 @@ class _Draft:
 
     def _target(self, share: Share, place: Place, image: Image, *, passive: bool) -> None:
         view, kms = self.seen.region(place[0]), share.spec.kms
-        may = allow(share, image, view, self.seen.account)
+        may = allow(share, image, view, self.seen.account, self.cluster)
         self._hold(place, may.asked)
         stay = may.asked if passive else may.asked - may.principals
         if share.uncertain:
@@ -149,18 +160,13 @@ class _Draft:
             current = view.permissions.get(image.id, NOBODY)
             self._hold(place, current)
             self._hold_volumes(place, current)
-            self.held_accounts |= current.accounts
-            self.held_reaches |= reaches(current)
+            stay |= current
         for key in image.kms_keys:
-            at = (place[0], key)
-            if kms.grants:
-                self.held_grants |= {(*at, account) for account in stay.accounts}
-            if share.edits_policies:
-                held = self.held_policies.get(at, frozenset())
-                self.held_policies[at] = held | reaches(stay)
+            self._hold_key(share, (place[0], key), stay)
         if share.spec.snapshots:
             self._hold_volumes(place, Principals(stay.accounts))
         if passive:
+            self._inherit(place, may.asked, volumes=share.spec.snapshots)
             return
         self.allowed.setdefault(place, {})[share.key] = may
         if share.spec.mode == "Authoritative":
@@ -190,6 +196,23 @@ class _Draft:
                 if share.spec.mode == "Authoritative":
                     self.strict_volumes.add(where)
 
+    def _keys_on_record(self, share: Share) -> frozenset[KeyPlace]:
+        """A key that is on no record of a share would be on none once all others are gone."""
+        under = {(p[0], k) for p in share.recorded for k in keys_of(self.seen, p)}
+        return share.recorded_keys | share.recorded_policies | under
+
+    def _hold_key(self, share: Share, at: KeyPlace, who: Principals) -> None:
+        if share.spec.kms.grants:
+            self.held_grants |= {(*at, account) for account in who.accounts}
+        if share.edits_policies:
+            self.held_policies[at] = self.held_policies.get(at, frozenset()) | reaches(who)
+
+    def _inherit(self, place: Place, who: Principals, *, volumes: bool) -> None:
+        self.heirs[place] = self.heirs.get(place, NOBODY) | who
+        if volumes:
+            had = self.volume_heirs.get(place, NOBODY)
+            self.volume_heirs[place] = had | Principals(who.accounts)
+
     def _hold(self, place: Place, who: Principals) -> None:
         self.held[place] = self.held.get(place, NOBODY) | who
 
@@ -207,18 +230,18 @@ class _Draft:
             self.policies,
             self.held,
             frozenset(self.held_grants),
-            frozenset(self.held_accounts),
             self.held_policies,
-            frozenset(self.held_reaches),
             self.claimed,
             self.keyed,
             self.volumes,
             self.held_volumes,
             frozenset(self.strict_volumes),
+            self.heirs,
+            self.volume_heirs,
         )
 
 
-def allow(share: Share, image: Image, view: RegionView, account: str) -> Allowed:
+def allow(share: Share, image: Image, view: RegionView, account: str, cluster: str) -> Allowed:
     """The part of a share's principals that AWS's rules let have this AMI."""
     asked = share.principals
     asked = Principals(
@@ -243,7 +266,7 @@ def allow(share: Share, image: Image, view: RegionView, account: str) -> Allowed
     if image.encrypted and share.spec.kms.grants:
         organizations, units = set(asked.organizations), set(asked.units)
         for arn in (*asked.organizations, *asked.units):
-            if lack := _policy_lack(share, arn, image, keys, account):
+            if lack := _policy_lack(share, arn, image, keys, account, cluster):
                 problem = lack
                 organizations.discard(arn)
                 units.discard(arn)
@@ -252,7 +275,7 @@ def allow(share: Share, image: Image, view: RegionView, account: str) -> Allowed
 
 
 def _policy_lack(
-    share: Share, arn: str, image: Image, keys: Mapping[str, Key], account: str
+    share: Share, arn: str, image: Image, keys: Mapping[str, Key], account: str, cluster: str
 ) -> Problem | None:
     """A grant cannot name an organization or OU: the key policy must let it in."""
     organization, _, unit = reach(arn).partition("/")
@@ -260,8 +283,11 @@ def _policy_lack(
         key = keys.get(key_arn)
         if share.edits_policies and editable(key, key_arn, account):
             continue  # we see to it
-        if key is not None and rules.policy_allows(key.policy, organization, unit or None):
-            continue
+        if key is not None and key.policy is not None:
+            # Our own statement goes with the share that wants it.
+            others = replaced(key.policy, sid(cluster), None)
+            if rules.policy_allows(others, organization, unit or None):
+                continue
         return Problem(
             rules.KEY_POLICY,
             f"{unit or organization} may not use {key_arn}: a KMS grant cannot name an "
