@@ -244,9 +244,12 @@ def _keyless(
         found |= {
             a for a in accounts if a in wanted and not standing(there, cluster, a, wanted[a], key)
         }
-        known = view.key(key)
-        let = let_in(own(known.policy, cluster)) if known else frozenset()
-        found |= {n for n in names if n in union.policies.get(at, {}) and n not in let}
+        known, let_in = view.key(key), union.policies.get(at, {})
+        found |= {
+            n
+            for n in names
+            if n in let_in and (known is None or not stands(known.policy, cluster, n, let_in[n]))
+        }
     return frozenset(found)
 
 
@@ -479,9 +482,7 @@ def _still_open(
     return tuple(sorted(first))
 
 
-def _closed_by_others(
-    at: KeyPlace, union: Union, seen: Observed, draft: Draft
-) -> frozenset[str]:
+def _closed_by_others(at: KeyPlace, union: Union, seen: Observed, draft: Draft) -> frozenset[str]:
     """Whom the key policy must not shut out yet: another share closes their AMIs first."""
     region, key = at
     view = seen.region(region)
