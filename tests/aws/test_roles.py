@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from dateutil.tz import tzlocal
 from trust import HUB, PROD, make_role
 
@@ -37,7 +37,7 @@ def told(call: Callable[[], object]) -> Problem:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roles, "PAUSE", 0.0)
+    monkeypatch.setattr(roles, "pause", lambda _: 0.0)
 
 
 def test_calls_are_made_in_the_account_of_the_role(aws: SandboxAws) -> None:
@@ -203,7 +203,7 @@ def test_no_credentials_to_begin_with(aws: SandboxAws, monkeypatch: pytest.Monke
 def test_a_failure_is_remembered_for_a_while_and_stays_with_its_account(
     aws: SandboxAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roles, "PAUSE", 60.0)
+    monkeypatch.setattr(roles, "pause", lambda _: 60.0)
     bad = Sessions(HOME, roles=[assumed(make_role(aws, PROD))])
     good = Sessions(HOME, roles=[assumed(make_role(aws, HUB))])
     fault = aws.faults.fail("sts:AssumeRole", "AccessDenied", times=1)
@@ -221,6 +221,75 @@ def test_a_failure_is_remembered_for_a_while_and_stays_with_its_account(
     assert fault.hits == 1
     assert aws.requests.total("AssumeRole") == 1
     assert good.account() == HUB
+
+
+def test_one_caller_at_most_waits_for_a_role_that_fails() -> None:
+    """The second time, that is: at first nobody knows."""
+    asked, go = threading.Event(), threading.Event()
+    good = [False]
+
+    class Sts:
+        def assume_role(self, **_: Any) -> dict[str, Any]:
+            if not good[0]:
+                if asked.is_set():
+                    go.wait(30)
+                raise EndpointConnectionError(endpoint_url="https://sts")
+            return answer(3600)
+
+    role = assumed(f"arn:aws:iam::{PROD}:role/x")
+    source = roles.chain(Credentials("a", "b"), [role], "s", lambda *_, **__: Sts())
+    with pytest.raises(RoleError):
+        source.get_frozen_credentials()
+    asked.set()
+    waiting = threading.Thread(target=lambda: told(source.get_frozen_credentials))
+    waiting.start()
+    while not source._fetcher._asking:  # type: ignore[attr-defined]
+        pass
+    assert told(source.get_frozen_credentials).reason == "AWSUnavailable"
+    go.set()
+    waiting.join()
+    good[0] = True
+    assert source.get_frozen_credentials().access_key == "key-3600"
+
+
+def test_credentials_last_while_sts_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    past = 0.0
+    asked: list[float] = []
+
+    class Sts:
+        def assume_role(self, **_: Any) -> dict[str, Any]:
+            asked.append(past)
+            if past:
+                raise EndpointConnectionError(endpoint_url="https://sts")
+            return answer(3600)
+
+    role = assumed(f"arn:aws:iam::{PROD}:role/x")
+    source: Any = roles.chain(Credentials("a", "b"), [role], "s", lambda *_, **__: Sts())
+    source._time_fetcher = lambda: datetime.now(tzlocal()) + timedelta(seconds=past)
+    source.get_frozen_credentials()
+    source._fetcher._remember = _remember_for_ever(source._fetcher)
+    past = 2800.0
+    for _ in range(5):
+        assert source.get_frozen_credentials().access_key == "key-3600"
+    assert asked == [0.0, 2800.0]
+    assert len(caplog.records) == 1
+    past = 3500.0
+    assert told(source.get_frozen_credentials).reason == "AWSUnavailable"
+
+
+def _remember_for_ever(fetcher: Any) -> Callable[[RoleError, float], None]:
+    def remember(failure: RoleError, _: float) -> None:
+        fetcher._failure, fetcher._until = failure, float("inf")
+
+    return remember
+
+
+def test_a_slow_failure_has_a_long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert roles.pause(0.1) == roles.PAUSE
+    assert roles.pause(40.0) == 80.0
 
 
 def test_many_threads_assume_a_role_once(aws: SandboxAws) -> None:
@@ -272,7 +341,8 @@ def test_roles_may_begin_with_a_profile(aws: SandboxAws) -> None:
 
 
 def test_a_profile_that_is_not_there_is_told(aws: SandboxAws) -> None:  # noqa: ARG001
-    problem = told(lambda: Sessions(HOME, profile="nope", expected=PROD).account())
+    sessions = Sessions(HOME, profile="nope", expected=PROD)
+    problem = told(sessions.account)
     assert (problem.reason, problem.permanent) == ("CredentialsUnusable", False)
     assert "nope" in problem.message
 

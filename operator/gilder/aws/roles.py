@@ -17,7 +17,12 @@ from gilder.aws.permissions import needs
 # What STS takes when nothing is said:
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 LIFETIME = 3600
-PAUSE = 15.0  # seconds after a failure until STS is asked again
+PAUSE = 15.0  # seconds, at least, after a failure until STS is asked again
+
+
+def pause(took: float) -> float:
+    """Seconds until STS is asked again, after a failure that took so long to come."""
+    return max(PAUSE, 2 * took)
 
 
 class Source(Protocol):
@@ -33,8 +38,8 @@ def chain(
     """The credentials of the last role, each assumed with those of the one before.
 
     Nothing is asked of STS until the credentials are used. Their use raises RoleError, with the
-    role that could not be assumed; it is remembered for some seconds, so that callers that wait
-    for one role do not each wait for STS.
+    role that could not be assumed. A failure is remembered for some seconds, and while STS is
+    asked again, so that one caller at most waits for a role that fails.
     """
     for role in roles:
         fetcher = _Fetcher(make_client, source, role, session_name)
@@ -74,28 +79,37 @@ class _Fetcher(AssumeRoleCredentialFetcher):
         self._role = role.arn
         self._failure: RoleError | None = None
         self._until = 0.0
+        self._asking = False
 
-    def check(self) -> None:
-        """Raises the last failure anew as long as STS is not to be asked again."""
-        if self._failure is not None and time.monotonic() < self._until:
-            raise RoleError(self._failure.role, self._failure.cause)
+    def failed(self) -> RoleError | None:
+        """The last failure, as long as STS is not to be asked again or is being asked."""
+        failure = self._failure
+        if failure is None or not (self._asking or time.monotonic() < self._until):
+            return None
+        return RoleError(failure.role, failure.cause)  # each raised with its own traceback
 
     def _get_credentials(self) -> Any:
-        self.check()
+        # Below the lock of the credentials, so by one thread at a time.
+        if failure := self.failed():
+            raise failure  # while this caller waited
+        began, self._asking = time.monotonic(), True
         try:
             found = super()._get_credentials()  # type: ignore[misc]
         except RoleError as error:  # of a role before this one
-            self._remember(error)
+            self._remember(error, began)
             raise
         except AWS_ERRORS as error:
             said = RoleError(self._role, error)
-            self._remember(said)
+            self._remember(said, began)
             raise said from error
+        finally:
+            self._asking = False
         self._failure = None
         return found
 
-    def _remember(self, failure: RoleError) -> None:
-        self._failure, self._until = failure, time.monotonic() + PAUSE
+    def _remember(self, failure: RoleError, began: float) -> None:
+        now = time.monotonic()
+        self._failure, self._until = failure, now + pause(now - began)
 
 
 class _Credentials(DeferredRefreshableCredentials):
@@ -111,7 +125,9 @@ class _Credentials(DeferredRefreshableCredentials):
         self._mandatory_refresh_timeout = min(600, lifetime // 6)
 
     def _refresh(self) -> None:
-        # Before botocore logs a failure with its traceback, once per caller.
-        if self.refresh_needed(self._mandatory_refresh_timeout):
-            self._fetcher.check()
+        # Before botocore waits for its lock, and logs a failure once per caller.
+        if failure := self._fetcher.failed():
+            if self.refresh_needed(self._mandatory_refresh_timeout):
+                raise failure
+            return  # those that are there are good for a while
         super()._refresh()  # type: ignore[misc]

@@ -101,10 +101,11 @@ def judge(
         return NOBODY, (
             Problem(
                 TOO_MANY,
-                f"spec declares {len(principals)} principals, and namespace {namespace} may share "
-                f"with {rule.max_principals} per ImageShare. Name fewer, an organization or OU in "
-                f"their place, or ask the operator's administrator to raise maxPrincipals in the "
-                f"access file ({rule.place})",
+                "spec.accounts, spec.organizations and spec.organizationalUnits name "
+                f"{len(principals)} principals, and namespace {namespace} may share with "
+                f"{rule.max_principals} per ImageShare. Name fewer, or an organization or OU in "
+                "place of its accounts, or ask the operator's administrator to raise "
+                f"maxPrincipals in the access file ({rule.place})",
             ),
         )
     fields = (
