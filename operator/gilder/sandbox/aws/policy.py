@@ -1,4 +1,4 @@
-"""Evaluates a KMS key policy for a principal: the part of IAM's language that key policies use."""
+"""Evaluates key policies and trust policies: the part of IAM's language that they use."""
 
 import functools
 import json
@@ -47,8 +47,9 @@ def context_of(principal: Principal, via_service: str | None = None) -> dict[str
     return context
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str) -> dict[str, Any] | None:
-    """The policy document, or None when it is not one."""
+    """The policy document, or None when it is not one. It is shared: nobody may change it."""
     try:
         document = json.loads(text)
     except (TypeError, ValueError):
