@@ -14,6 +14,7 @@ from gilder.api.names import (
     ABANDON,
     APPROVE,
     FINALIZER,
+    LABEL_ACCOUNTS,
     LABEL_BUILD,
     LABEL_IMAGE,
     PAUSED,
@@ -66,8 +67,10 @@ TAGS = {
     TAG_TEST: "On a test instance: id of the AMI that is checked.",
 }
 LABELS = {
-    LABEL_IMAGE: "Name of the GoldenImage, cut with a digest when it is too long for a label.",
-    LABEL_BUILD: "Id of the build.",
+    LABEL_ACCOUNTS: '`"true"` on a ConfigMap: `spec.accountsFrom` may take account ids from it.',
+    LABEL_IMAGE: "On Jobs and their pods: name of the GoldenImage, cut with a digest when it is "
+    "too long for a label.",
+    LABEL_BUILD: "On Jobs and their pods: id of the build.",
 }
 
 
@@ -88,7 +91,7 @@ def reference() -> str:
         "On every AMI that the operator owns and on its snapshots, as far as they apply.\n",
     ]
     out += _pairs("Tag", TAGS)
-    out += ["## Labels\n", "On the Jobs of `spec.source.job` and on their pods.\n"]
+    out += ["## Labels\n"]
     out += _pairs("Label", LABELS)
     return "\n".join(out)
 

@@ -43,7 +43,8 @@ def test_every_annotation_and_tag_is_described(script: dict[str, Any]) -> None:
         if isinstance(value, str) and "/" in value and not name.startswith("_")
     }
     known -= {names.API_VERSION, names.TAG_PREFIX, names.FINALIZER}
-    assert known == script["ANNOTATIONS"].keys() | script["TAGS"].keys()
+    described = script["ANNOTATIONS"].keys() | script["TAGS"].keys() | script["LABELS"].keys()
+    assert known == described
 
 
 def test_every_metric_is_described() -> None:

@@ -1,5 +1,6 @@
 """Looks at shared AMIs with roles in the consumers' accounts, and keeps tags there."""
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class ConsumerView:
     results: tuple[Result, ...] = ()
     again: float | None = None
     asked: int = 0
+
+
+def _plain(message: str) -> str:
+    """Without the request id, which would make every look a new message."""
+    return re.sub(r" \(request [^)]*\)", "", message)
 
 
 class Consumers:
@@ -109,13 +115,13 @@ class Consumers:
                 wanted = tag_actions(share.spec, account, images, facts, ours)
                 results = [self._tag(sessions, a) for a in wanted]
         except errors.AWS_ERRORS as error:
-            told = errors.problem(error, f"looking from {account}").message
+            told = _plain(errors.problem(error, f"looking from {account}").message)
             found = Consumer(account=account, checked=checked, message=told, digest=mark, tags=ours)
             return found, results
         set_now = {k for r in results if r.done and isinstance(r.action, TagForConsumer)
                    for k in r.action.tags}  # fmt: skip
         wrong = [f"{i.id} in {i.region}: {facts[i.id].wrong}" for i in images if facts[i.id].wrong]
-        wrong += [r.problem.message for r in results if r.problem]
+        wrong += [_plain(r.problem.message) for r in results if r.problem]
         fine = sum(1 for i in images if not facts[i.id].wrong)
         return (
             Consumer(
