@@ -163,6 +163,9 @@ def problem(error: BaseException, doing: str, region: str | None = None) -> Prob
         error, NoCredentialsError | PartialCredentialsError | ProfileNotFound
     ):
         return Problem("CredentialsUnusable", text, False, region)
+    if what == "InvalidAMIName.Duplicate":
+        fix = "Set another spec.naming.template, or deregister the AMI that has the name"
+        return Problem("NameTaken", f"{text}. {fix}", True, region)
     if what == "OptInRequired":
         return Problem(
             "RegionNotEnabled", f"{text}. Enable the Region for the account", True, region
