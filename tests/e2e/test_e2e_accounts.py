@@ -255,3 +255,22 @@ def yaml_json(document: Object) -> str:
     import json
 
     return json.dumps(document)
+
+
+def test_an_account_that_leaves_the_file_keeps_its_shares_until_it_is_back(stage: Stage) -> None:
+    roles(stage)
+    stage.start(ACCESS_FILE=str(write(stage, access())))
+    stage.apply(in_prod(stage), share("theirs", "payments", accounts=[A]))
+    stage.wait_ready("ImageShare", "theirs")
+    there = stage.image("payments", HOME)
+    without: Object = {"namespaces": [{**RULE, "accounts": ["own"]}]}
+    write(stage, without)
+    stage.wait(lambda: stage.message("GoldenImage", "payments").startswith("spec.account"), "told")
+    stage.wait_reason("ImageShare", "theirs", "AccountNotAllowed")
+    # Deleted meanwhile it does not go, since nothing can be taken back.
+    stage.delete("ImageShare", "theirs")
+    stage.wait(lambda: stage.get("ImageShare", "theirs")["metadata"].get("deletionTimestamp"), "")
+    assert users(stage, there) == {A}
+    write(stage, access())
+    stage.gone("ImageShare", "theirs", seconds=60)
+    assert users(stage, there) == set()

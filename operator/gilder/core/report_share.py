@@ -328,9 +328,10 @@ def _images(
             images.append(_shared(state, ours, "Waiting", missing))
         else:
             images.append(_shared(state, ours, "Shared"))
-    # What is not planned for now (a selection that is not known) stays claimed.
+    # What is not planned for now (a selection that is not known, an account that cannot be asked)
+    # stays claimed.
     for (region, image_id), ours in mine.recorded.items():
-        if (region, image_id) not in claimed and not mine.leaving:
+        if (region, image_id) not in claimed:
             images.append(
                 SharedImage(
                     region=region,

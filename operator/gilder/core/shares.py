@@ -63,6 +63,7 @@ class Share:
     part: str = ""  # the account whose AMIs are planned; "": the operator's own
     homes: Mapping[Place, str] = field(default_factory=dict)  # recorded AMIs of other accounts
     key_homes: Mapping[KeyPlace, str] = field(default_factory=dict)  # and keys seen from there
+    keyed: Mapping[Place, str] = field(default_factory=dict)  # with `homes`: key ARN of an AMI
     plain_account: str = ""  # of the AMIs that spec.imageRef.images names
     listed: tuple[ListedAccounts, ...] = ()  # what its lists said last
     declared: Principals | None = None

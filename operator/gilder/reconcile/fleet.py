@@ -20,10 +20,11 @@ from gilder.core import tenancy
 from gilder.core.declared import declare
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
+from gilder.core.plan import Draft, freeze
 from gilder.core.report import action_events
 from gilder.core.report_share import claims, is_drift, report_share
 from gilder.core.results import Result
-from gilder.core.shares import Share
+from gilder.core.shares import Resolution, Share
 from gilder.core.sharing import SharePlan, together
 from gilder.reconcile.consumers import Consumers
 from gilder.reconcile.engine import Engine, SaveImage, passing
@@ -41,6 +42,19 @@ MakeEngine = Callable[..., Engine]
 
 PARALLEL = 8  # accounts at once
 LIST_AGE = 60.0  # most seconds that what AWS Organizations said is used, unless drift is looked for
+
+
+def _unreachable(account: str) -> SharePlan:
+    """The plan of a part whose account the access file does not have any more: all stays."""
+    problem = Problem(
+        "AccountNotAllowed",
+        f"the access file has no account {account}, in which AMIs are shared by this ImageShare; "
+        "they stay as they are. Ask the operator's administrator to add it again (accounts), or "
+        "delete the ImageShare with the annotation goldenimage.dev/abandon",
+    )
+    draft = Draft()
+    draft.note(problem)
+    return SharePlan(freeze(draft), Resolution(problems=(problem,)))
 
 
 class Fleet:
@@ -208,6 +222,8 @@ class Fleet:
         """Observe and plan each account of a share whose principals are declared."""
 
         def one(account: str) -> tuple[Observed, SharePlan]:
+            if account and account not in self.others:
+                return Observed(account, {}), _unreachable(account)
             laid = None if overlay is None else lambda seen: overlay(account, seen)
             part = scope.part(account)
             return self.engine(account).plan_share(part, since, laid, access_since)

@@ -68,7 +68,28 @@ class ShareScope:
             for g in self.goldens
             if g.account == account
         }
-        return replace(self, mine=_part(self.mine, account), others=others, regions=regions)
+        claims = _elsewhere(self.claims, (self.mine, *self.others), account)
+        mine = _part(self.mine, account)
+        return replace(self, mine=mine, others=others, regions=regions, claims=claims)
+
+
+def _elsewhere(claims: Claims, shares: Iterable[Share], account: str) -> Claims:
+    """Claims, with what these shares need on the same keys for AMIs of other accounts."""
+    more: dict[KeyPlace, dict[str, Operations]] = {}
+    for share in shares:
+        for place, key in share.keyed.items():
+            if share.leaving or share.homes.get(place, "") == account:
+                continue
+            names = more.setdefault((place[0], key), {})
+            for name in _claimed(share, place):
+                names[name] = names.get(name, frozenset()) | _operations(share)
+    if not more:
+        return claims
+    for at, known in claims.items():
+        names = more.setdefault(at, {})
+        for name, operations in known.items():
+            names[name] = names.get(name, frozenset()) | operations
+    return more
 
 
 def _part(share: Share, account: str) -> Share:
@@ -180,6 +201,7 @@ class Inventory:
         homes = {(i.region, i.image_id): i.account for i in status.images if i.account}
         key_homes = {(g.region, g.key_id): g.account for g in status.grants if g.account}
         key_homes |= {(p.region, p.key_id): p.account for p in status.key_policies if p.account}
+        keys = {(i.region, i.image_id): i.kms_key_id for i in status.images if i.kms_key_id}
         found = Share(
             key=meta.key,
             namespace=meta.namespace,
@@ -192,10 +214,10 @@ class Inventory:
             paused=meta.paused,
             homes=homes or NONE,
             key_homes=key_homes or NONE,
+            keyed=keys if homes else NONE,
             plain_account=self._account(share.spec.image_ref.account),
             listed=last_listed(status),
         )
-        keys = {(i.region, i.image_id): i.kms_key_id for i in status.images if i.kms_key_id}
         self._put(found, keys)
 
     def put_unreadable(self, share: Share) -> None:
