@@ -455,9 +455,7 @@ def _still_open(
     return tuple(sorted(first))
 
 
-def _closed_by_others(
-    at: KeyPlace, union: Union, seen: Observed, draft: Draft
-) -> frozenset[str]:
+def _closed_by_others(at: KeyPlace, union: Union, seen: Observed, draft: Draft) -> frozenset[str]:
     """Whom the key policy must not shut out yet: another share closes their AMIs first."""
     region, key = at
     view = seen.region(region)
