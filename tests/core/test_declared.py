@@ -255,7 +255,7 @@ def test_the_next_end(until: list[str], want: str | None) -> None:
 
 
 def test_times_of_other_zones_are_told_in_utc() -> None:
-    assert NOW == datetime(2030, 1, 1, 12, tzinfo=UTC)
+    assert datetime(2030, 1, 1, 12, tzinfo=UTC) == NOW
     found = declared(share(temporary=[lent("2030-01-01T23:30:00+05:30")]))
     assert found.expiring == ((A, "2030-01-01T18:00:00Z"),)
 
