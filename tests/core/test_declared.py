@@ -21,7 +21,6 @@ MAP = "configMap l/accounts"
 PARAMETER = f"ssmParameter /l in {HOME}"
 GONE = Problem("ListUnreadable", "gone", False)
 FROM_MAP = [{"configMap": {"name": "l"}}]
-PUBLIC = {"public": True, "confirmPublic": True}
 
 ids = st.from_regex(r"[0-9]{12}", fullmatch=True)
 
@@ -271,7 +270,9 @@ def test_a_judge_has_the_last_word_and_sees_nobody_ignored() -> None:
         asked.append(some)
         return some - accounts(B), (no,)
 
-    one = share(accounts=[A, B, C], ignoreAccounts=[C], organizations=[ORG], **PUBLIC)
+    one = share(
+        accounts=[A, B, C], ignoreAccounts=[C], organizations=[ORG], public=True, confirmPublic=True
+    )
     found = declared(one, judge=judge)
     orgs = Principals(organizations=frozenset({ORG}), public=True)
     assert asked == [accounts(A, B) | orgs]

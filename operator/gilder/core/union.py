@@ -147,9 +147,8 @@ class _Draft:
             for place, ours in share.recorded.items():
                 self.claimed[place] = self.claimed.get(place, NOBODY) | ours
         if (passive or not resolution.complete) and not share.leaving:
-            if not resolution.complete:
-                for at in self._keys_on_record(share):
-                    self._hold_key(share, at, share.principals)
+            for at in self._keys_on_record(share):
+                self._hold_key(share, at, share.principals)
             for place, ours in share.recorded.items():
                 kept = ours & share.principals
                 self._hold(place, kept)
