@@ -470,13 +470,9 @@ def _still_open(
     view = seen.region(action.region)
     first: set[str] = closing & {i.id for i in view.images.values() if action.key in i.kms_keys}
     for image in view.images.values():
-        open_to = view.permissions.get(image.id, NOBODY).accounts
-        if action.key not in image.kms_keys or action.account not in open_to:
+        if action.key not in image.kms_keys or image.id in closing:
             continue
-        if image.id in closing:
-            continue
-        place = (action.region, image.id)
-        if union.to_close(place, Principals(frozenset({action.account}))):
+        if action.account in union.to_close(image, view).accounts:
             return None
         # Declared, opened by somebody else's hand, or held open: no share is going to close it.
     return tuple(sorted(first))
@@ -490,9 +486,7 @@ def _closed_by_others(at: KeyPlace, union: Union, seen: Observed, draft: Draft) 
     found: frozenset[str] = frozenset()
     for image in view.images.values():
         if key in image.kms_keys:
-            place = (region, image.id)
-            left = view.permissions.get(image.id, NOBODY) - closing.get(image.id, NOBODY)
-            found |= reaches(union.to_close(place, left))
+            found |= reaches(union.to_close(image, view) - closing.get(image.id, NOBODY))
     return found - frozenset(union.policies.get(at, {}))
 
 

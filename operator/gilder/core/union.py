@@ -45,6 +45,7 @@ class Union:
     held_grants: frozenset[tuple[str, str, str]]  # Region, key ARN, account: likewise
     held_policies: Mapping[KeyPlace, frozenset[str]]
     recorded: Mapping[Place, Principals]  # by other shares, which remove it themselves
+    ours: Mapping[Place, Principals]  # likewise, by the share that is planned
     keyed: Mapping[Place, frozenset[str]]  # AMI -> who gets key access by a share of it
     volumes: Mapping[tuple[str, str], Principals]  # Region, snapshot -> who may create volumes
     held_volumes: Mapping[tuple[str, str], Principals]
@@ -95,10 +96,15 @@ class Union:
         held = (region, grant.key, account) in self.held_grants
         return held and grant.principal.startswith("arn:")
 
-    def to_close(self, place: Place, who: Principals) -> Principals:
-        """Who of these is nobody's any more, and is taken by whichever share it belongs to."""
-        if place not in self.authoritative:
-            who &= self.recorded.get(place, NOBODY)
+    def to_close(self, image: Image, view: RegionView) -> Principals:
+        """Who may launch an AMI, is nobody's any more, and is taken by the share it belongs to."""
+        place = (image.region, image.id)
+        who = view.permissions.get(image.id)
+        recorded = self.recorded.get(place, NOBODY)
+        if who is None:  # not read, or gone with an AMI that is disabled
+            who = recorded | self.ours.get(place, NOBODY) if image.available else NOBODY
+        elif place not in self.authoritative:
+            who &= recorded
         return who - self.principals(place) - self.held.get(place, NOBODY)
 
     def principals(self, place: Place) -> Principals:
@@ -122,6 +128,7 @@ class _Draft:
         self.held_grants: set[tuple[str, str, str]] = set()
         self.held_policies: dict[KeyPlace, frozenset[str]] = {}
         self.claimed: dict[Place, Principals] = {}
+        self.ours: Mapping[Place, Principals] = {}
         self.keyed: dict[Place, frozenset[str]] = {}
         self.volumes: dict[tuple[str, str], Principals] = {}
         self.held_volumes: dict[tuple[str, str], Principals] = {}
@@ -131,16 +138,17 @@ class _Draft:
 
     def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
         passive = not mine and share.passive
-        if not mine:
+        if mine:
+            self.ours = share.recorded
+        else:
             for place, ours in share.recorded.items():
                 self._inherit(place, ours, volumes=place in share.recorded_volumes)
         if not mine and not passive:
             for place, ours in share.recorded.items():
                 self.claimed[place] = self.claimed.get(place, NOBODY) | ours
         if (passive or not resolution.complete) and not share.leaving:
-            if not resolution.complete:
-                for at in self._keys_on_record(share):
-                    self._hold_key(share, at, share.principals)
+            for at in self._keys_on_record(share):
+                self._hold_key(share, at, share.principals)
             for place, ours in share.recorded.items():
                 kept = ours & share.principals
                 self._hold(place, kept)
@@ -232,6 +240,7 @@ class _Draft:
             frozenset(self.held_grants),
             self.held_policies,
             self.claimed,
+            self.ours,
             self.keyed,
             self.volumes,
             self.held_volumes,
