@@ -228,6 +228,7 @@ class Sequences(RuleBasedStateMachine):
         self.where = {BASE: frozenset({HOME, DR}), OTHER: frozenset({HOME})}
         self.down: set[tuple[str, str]] = set()  # account, Region
         self.blind: set[str] = set()  # keys whose policies cannot be read
+        self.shut: set[str] = set()  # keys that cannot be read at all
         self.unread: set[str] = set()  # AMIs and snapshots whose permissions cannot be read
         self.now = NOW
         self.lists: dict[str, Listing] = {LISTS[0]: (B,), LISTS[1]: (C,)}
@@ -386,6 +387,10 @@ class Sequences(RuleBasedStateMachine):
     def lose_permissions(self, number: int, snapshot: bool) -> None:
         self.unread ^= {f"snap-{number:08x}" if snapshot else ami(number)}
 
+    @rule(arn=st.sampled_from((HOME_KEY, DR_KEY, SECOND_KEY)))
+    def lose_key(self, arn: str) -> None:
+        self.shut ^= {arn}
+
     @rule(arn=st.sampled_from((HOME_KEY, OTHER_KEY, SECOND_KEY)))
     def lose_policy(self, arn: str) -> None:
         self.blind ^= {arn}
@@ -513,6 +518,7 @@ class Sequences(RuleBasedStateMachine):
     def _quiet(self) -> None:
         self.down.clear()
         self.blind.clear()
+        self.shut.clear()
         self.unread.clear()
         for source, value in self.lists.items():
             if not value or not isinstance(value, tuple):
@@ -614,9 +620,11 @@ class Sequences(RuleBasedStateMachine):
                 k: replace(v, policy=None) if k in self.blind and isinstance(v, Key) else v
                 for k, v in here.keys.items()
             }
+            shut = self.shut & {*keys}
             regions[name] = replace(
                 here,
-                keys=keys,
+                keys={**keys, **dict.fromkeys(shut, DENIED)},
+                grants={k: v for k, v in here.grants.items() if k not in shut},
                 permissions={k: v for k, v in here.permissions.items() if k not in self.unread},
                 volumes={k: v for k, v in here.volumes.items() if k not in self.unread},
                 unread=dict.fromkeys(self.unread, DENIED),
@@ -877,6 +885,7 @@ class Sequences(RuleBasedStateMachine):
 
     def _act(self, name: str, account: str, action: AnyAction) -> None:
         assert (account, action.region) not in self.down, "what cannot be read is not changed"
+        assert getattr(action, "key", "") not in self.shut
         before = self.aws[account].region(action.region)
         match action:
             case ModifyLaunchPermission():
