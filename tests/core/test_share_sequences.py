@@ -858,14 +858,10 @@ class Sequences(RuleBasedStateMachine):
             total |= self._who(n)
         return total
 
-    def _complete(self, name: str) -> bool:
-        scope = self._scope(name)
-        for account in scope.accounts:
-            part = scope.part(account)
-            seen = self._seen(account)
-            if not resolve(part.mine, part.goldens, seen, CLUSTER, part.regions).complete:
-                return False
-        return True
+    def _complete(self, name: str, account: str) -> bool:
+        """Whether it is known what a share selects in an account."""
+        part, seen = self._scope(name).part(account), self._seen(account)
+        return resolve(part.mine, part.goldens, seen, CLUSTER, part.regions).complete
 
     def _kept(self, place: Place, *modes: str) -> Principals:
         """On record, and still declared, by shares of which it is not known what they select."""
@@ -873,7 +869,8 @@ class Sequences(RuleBasedStateMachine):
         for n, found in self.objects.items():
             if modes and found.spec.kms.mode not in modes:
                 continue
-            if not found.metadata.deleting and (self._passive(n) or not self._complete(n)):
+            unsure = self._passive(n) or not self._complete(n, self.account_of[place[1]])
+            if not found.metadata.deleting and unsure:
                 total |= recorded(found.status).get(place, NOBODY) & self._who(n)
         return total
 
@@ -1083,7 +1080,7 @@ class Sequences(RuleBasedStateMachine):
         for n in self.objects:
             if self.objects[n].spec.kms.mode != "KeyPolicy":
                 continue
-            if not self._complete(n):
+            if not self._complete(n, self._key(action.key)[0]):
                 held |= _reaches(self._who(n))
             if any(p in self._selected(n) for p in self._under(action.key)):
                 held |= _reaches(self._who(n))
@@ -1233,7 +1230,7 @@ class Sequences(RuleBasedStateMachine):
         dead = False
         for n, found in self.objects.items():
             mode = found.spec.kms.mode
-            unsure = self._passive(n) or not self._complete(n)
+            unsure = self._passive(n) or not self._complete(n, self._key(arn)[0])
             if any(p in self._selected(n) for p in self._under(arn)) or unsure:
                 accounts |= self._who(n).accounts if mode != "None" else set()
                 names |= _reaches(self._who(n)) if mode == "KeyPolicy" else set()
