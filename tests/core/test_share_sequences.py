@@ -228,6 +228,7 @@ class Sequences(RuleBasedStateMachine):
         self.where = {BASE: frozenset({HOME, DR}), OTHER: frozenset({HOME})}
         self.down: set[tuple[str, str]] = set()  # account, Region
         self.blind: set[str] = set()  # keys whose policies cannot be read
+        self.shut: set[str] = set()  # keys that cannot be read at all
         self.unread: set[str] = set()  # AMIs and snapshots whose permissions cannot be read
         self.now = NOW
         self.lists: dict[str, Listing] = {LISTS[0]: (B,), LISTS[1]: (C,)}
@@ -386,6 +387,10 @@ class Sequences(RuleBasedStateMachine):
     def lose_permissions(self, number: int, snapshot: bool) -> None:
         self.unread ^= {f"snap-{number:08x}" if snapshot else ami(number)}
 
+    @rule(arn=st.sampled_from((HOME_KEY, DR_KEY, SECOND_KEY)))
+    def lose_key(self, arn: str) -> None:
+        self.shut ^= {arn}
+
     @rule(arn=st.sampled_from((HOME_KEY, OTHER_KEY, SECOND_KEY)))
     def lose_policy(self, arn: str) -> None:
         self.blind ^= {arn}
@@ -513,6 +518,7 @@ class Sequences(RuleBasedStateMachine):
     def _quiet(self) -> None:
         self.down.clear()
         self.blind.clear()
+        self.shut.clear()
         self.unread.clear()
         for source, value in self.lists.items():
             if not value or not isinstance(value, tuple):
@@ -614,9 +620,11 @@ class Sequences(RuleBasedStateMachine):
                 k: replace(v, policy=None) if k in self.blind and isinstance(v, Key) else v
                 for k, v in here.keys.items()
             }
+            shut = self.shut & {*keys}
             regions[name] = replace(
                 here,
-                keys=keys,
+                keys={**keys, **dict.fromkeys(shut, DENIED)},
+                grants={k: v for k, v in here.grants.items() if k not in shut},
                 permissions={k: v for k, v in here.permissions.items() if k not in self.unread},
                 volumes={k: v for k, v in here.volumes.items() if k not in self.unread},
                 unread=dict.fromkeys(self.unread, DENIED),
@@ -850,14 +858,10 @@ class Sequences(RuleBasedStateMachine):
             total |= self._who(n)
         return total
 
-    def _complete(self, name: str) -> bool:
-        scope = self._scope(name)
-        for account in scope.accounts:
-            part = scope.part(account)
-            seen = self._seen(account)
-            if not resolve(part.mine, part.goldens, seen, CLUSTER, part.regions).complete:
-                return False
-        return True
+    def _complete(self, name: str, account: str) -> bool:
+        """Whether it is known what a share selects in an account."""
+        part, seen = self._scope(name).part(account), self._seen(account)
+        return resolve(part.mine, part.goldens, seen, CLUSTER, part.regions).complete
 
     def _kept(self, place: Place, *modes: str) -> Principals:
         """On record, and still declared, by shares of which it is not known what they select."""
@@ -865,7 +869,8 @@ class Sequences(RuleBasedStateMachine):
         for n, found in self.objects.items():
             if modes and found.spec.kms.mode not in modes:
                 continue
-            if not found.metadata.deleting and (self._passive(n) or not self._complete(n)):
+            unsure = self._passive(n) or not self._complete(n, self.account_of[place[1]])
+            if not found.metadata.deleting and unsure:
                 total |= recorded(found.status).get(place, NOBODY) & self._who(n)
         return total
 
@@ -877,6 +882,7 @@ class Sequences(RuleBasedStateMachine):
 
     def _act(self, name: str, account: str, action: AnyAction) -> None:
         assert (account, action.region) not in self.down, "what cannot be read is not changed"
+        assert getattr(action, "key", "") not in self.shut
         before = self.aws[account].region(action.region)
         match action:
             case ModifyLaunchPermission():
@@ -1074,7 +1080,7 @@ class Sequences(RuleBasedStateMachine):
         for n in self.objects:
             if self.objects[n].spec.kms.mode != "KeyPolicy":
                 continue
-            if not self._complete(n):
+            if not self._complete(n, self._key(action.key)[0]):
                 held |= _reaches(self._who(n))
             if any(p in self._selected(n) for p in self._under(action.key)):
                 held |= _reaches(self._who(n))
@@ -1224,7 +1230,7 @@ class Sequences(RuleBasedStateMachine):
         dead = False
         for n, found in self.objects.items():
             mode = found.spec.kms.mode
-            unsure = self._passive(n) or not self._complete(n)
+            unsure = self._passive(n) or not self._complete(n, self._key(arn)[0])
             if any(p in self._selected(n) for p in self._under(arn)) or unsure:
                 accounts |= self._who(n).accounts if mode != "None" else set()
                 names |= _reaches(self._who(n)) if mode == "KeyPolicy" else set()

@@ -11,8 +11,9 @@ from planworld import CLUSTER, HOME, HOME_KEY, ORG, ORG_ID, OU, OU_ID, OWNER, ke
 
 from gilder.core import rules
 from gilder.core.actions import PutKeyPolicy
-from gilder.core.observed import Key, Observed, Principals
+from gilder.core.observed import Key, Observed, Principals, Problem
 from gilder.core.plan import Draft, Plan, freeze
+from gilder.core.shares import KeyPlace
 from gilder.core.statements import (
     LARGEST,
     editable,
@@ -68,10 +69,13 @@ def planned(
 
 
 def _run(
-    seen: Observed, want: Mapping[str, frozenset[str]], held: frozenset[str] = frozenset()
+    seen: Observed,
+    want: Mapping[str, frozenset[str]],
+    held: frozenset[str] = frozenset(),
+    recorded: frozenset[KeyPlace] = frozenset(),
 ) -> tuple[Plan, list[PutKeyPolicy], bool]:
     draft = Draft()
-    found = plan_policies(CLUSTER, [AT], {AT: want}, {AT: held}, seen, draft)
+    found = plan_policies(CLUSTER, [AT], {AT: want}, {AT: held}, seen, draft, recorded)
     plan = freeze(draft)
     return plan, [a for a in plan.actions if isinstance(a, PutKeyPolicy)], AT in found
 
@@ -334,6 +338,25 @@ def test_a_policy_that_was_not_read_is_not_written(found: Key | None) -> None:
     assert not there
     assert [p.reason for p in plan.problems] == ["KeyPolicyUnread"]
     assert _run(seen, {})[0].settled
+    plan, _, _ = _run(seen, {}, recorded=frozenset({AT}))
+    assert [p.reason for p in plan.problems] == ["KeyPolicyUnread"], "a statement may be left"
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [(Problem("AccessDenied", "no"), True), (Problem("KeyNotFound", "gone"), False)],
+)
+def test_with_a_key_its_statement_is_gone(problem: Problem, told: bool) -> None:
+    seen = world(view(HOME, written={HOME_KEY: problem}))
+    plan, _, _ = _run(seen, {}, recorded=frozenset({AT}))
+    assert plan.problems == ((problem,) if told else ())
+    assert _run(seen, {ORG_ID: SOME})[0].problems == (problem,)
+
+
+def test_a_region_that_was_not_read_may_hold_a_statement() -> None:
+    problem = Problem("AccessDenied", "no")
+    seen = world(view(HOME, problem=problem))
+    assert _run(seen, {}, recorded=frozenset({AT}))[0].problems == (problem,)
 
 
 def test_editable() -> None:

@@ -11,6 +11,7 @@ from gilder.core.digest import digest
 from gilder.core.observed import Grant, Observed, Problem, RegionView
 from gilder.core.plan import Draft
 from gilder.core.shares import KeyPlace
+from gilder.core.statements import KEY_GONE
 from gilder.core.union import Union
 
 _GRANT = re.compile(r"([0-9]{12}):[0-9a-f]{12}")  # what follows the prefix in a grant's name
@@ -73,7 +74,7 @@ def plan_grants(
         needed = mine.get(place, frozenset())
         if view.problem or there is None:
             problem = view.problem or view.keys.get(key)
-            if isinstance(problem, Problem):
+            if isinstance(problem, Problem) and (needed or problem.reason != KEY_GONE):
                 draft.note(problem)
             lacking = lacking or bool(needed)
             continue
@@ -159,6 +160,13 @@ def _revoke(
                 replaced_by=successor,
             )
         )
+
+
+def left(cluster: str, place: KeyPlace, seen: Observed, draft: Draft) -> bool:
+    """Whether grants of ours on a key outlive the plan."""
+    going = {a.grant for a in draft.actions if isinstance(a, RevokeGrant)}
+    there = seen.region(place[0]).grants.get(place[1], ())
+    return any(account_of_name(g.name, cluster) and g.id not in going for g in there)
 
 
 def _full(key: str, region: str, count: int) -> Problem:

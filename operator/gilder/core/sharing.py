@@ -11,7 +11,7 @@ from gilder.core.actions import (
     RevokeGrant,
 )
 from gilder.core.digest import digest
-from gilder.core.grants import crowded, plan_grants, standing
+from gilder.core.grants import crowded, left, plan_grants, standing
 from gilder.core.observed import NOBODY, Grant, Observed, Principals, Problem
 from gilder.core.plan import Draft, Plan, freeze
 from gilder.core.shares import (
@@ -94,24 +94,26 @@ def plan_share(
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
     union = Union.of(everyone, seen, share.key, cluster).with_claims(claims)
     wanted = {t.place: t for t in mine.targets}
-    left = sorted(set(share.recorded) - set(wanted))
+    unselected = sorted(set(share.recorded) - set(wanted))
     # An AMI that left the selection keeps its permissions while the selection is not known.
     known = mine.complete or share.leaving
 
     states: list[TargetState] = []
     for place in sorted(wanted):
         states.append(_target(share, wanted[place], union, seen, cluster, draft))
-    for place in left:
+    for place in unselected:
         if known:
             states.append(_left(share, place, union, seen, draft))
         elif (state := _kept(share, place, union, seen, draft)) is not None:
             states.append(state)
 
-    planned = [*wanted, *left]
+    planned = [*wanted, *unselected]
     of_images = {(p[0], k) for p in planned for k in keys_of(seen, p)}
     keys = of_images | set(share.recorded_keys)
     grants, lacking = plan_grants(cluster, keys, union.mine(share, seen), union, seen, draft)
     policies = _policies(share, of_images, union, seen, cluster, draft)
+    if share.leaving:
+        _bequeath(keys, policies, union, seen, cluster, draft)
     _order(draft, seen, union, cluster)
     inputs = digest(
         share.spec.model_dump(mode="json"),
@@ -184,7 +186,25 @@ def _policies(
         if waiting := _closed_by_others(place, union, seen, draft) - held[place]:
             draft.wait(f"another ImageShare to let go of {', '.join(sorted(waiting))}", POLL)
             held[place] |= waiting
-    return plan_policies(cluster, keys, union.policies, held, seen, draft)
+    recorded = share.recorded_policies
+    return plan_policies(cluster, keys, union.policies, held, seen, draft, recorded)
+
+
+def _bequeath(
+    keys: set[KeyPlace],
+    policies: Sequence[KeyPlace],
+    union: Union,
+    seen: Observed,
+    cluster: str,
+    draft: Draft,
+) -> None:
+    """Key access that stays for the sake of others is on record of one before this share goes."""
+    for place in sorted(keys - union.key_heirs):
+        if left(cluster, place, seen, draft):
+            draft.wait(f"another ImageShare to look at its grants on {place[1]}", POLL)
+    for place in policies:
+        if place not in union.policy_heirs:
+            draft.wait(f"another ImageShare to look at the key policy of {place[1]}", POLL)
 
 
 def _target(
@@ -211,13 +231,14 @@ def _target(
         return TargetState(target, declared, may.principals, may.problem, volumes=volumes)
     total = union.principals(place)
     # What another share declares is that share's to give, so that each tells of its own drift.
-    left = _permission(place, may.principals, total, ours, current, union, draft)
+    orphans = _permission(place, may.principals, total, ours, current, union, draft)
+    # What is there though it is refused is ours to take once it is not declared any more.
+    still = orphans | (current & may.asked)
     lacking: tuple[str, ...] = ()
     if volumes:
         some = Principals(may.principals.accounts) if share.spec.snapshots else NOBODY
-        lacking = _volumes(share, place, some, union, seen, draft)
-    # What is there though it is refused is ours to take once it is not declared any more.
-    still = left | (current & may.asked)
+        lacking, kept = _volumes(share, place, some, union, seen, draft)
+        still |= kept
     return TargetState(
         target,
         may.principals | still,
@@ -288,14 +309,16 @@ def _permission(
 
 def _volumes(
     share: Share, place: Place, mine: Principals, union: Union, seen: Observed, draft: Draft
-) -> tuple[str, ...]:
-    """createVolumePermission of an AMI's snapshots; the ones that are not as they should be."""
+) -> tuple[tuple[str, ...], Principals]:
+    """createVolumePermission of an AMI's snapshots. Returns the ones that are not as they should
+    be, and who of ours may still create volumes and is on no other record."""
     view = seen.region(place[0])
     image = view.images.get(place[1])
     ours = NOBODY
     if place in share.recorded_volumes:
         ours = Principals(share.recorded.get(place, NOBODY).accounts)
     lacking = []
+    kept = NOBODY
     for snapshot in image.snapshots if image else ():
         at = (place[0], snapshot)
         current = view.volumes.get(snapshot)
@@ -304,12 +327,14 @@ def _volumes(
                 draft.note(unread)
             draft.wait(f"permissions of {snapshot} in {place[0]} to be read", POLL)
             lacking.append(snapshot)
+            kept |= ours - mine
             continue
         total = union.volumes.get(at, NOBODY)
         extra = current - total - union.held_volumes.get(at, NOBODY)
         remove = extra if at in union.strict_volumes else extra & ours
         add = mine - current
         orphans = (ours & current) - remove - mine - union.volume_heirs.get(place, NOBODY)
+        kept |= orphans
         if add or orphans:
             lacking.append(snapshot)
         if not add and not remove:
@@ -324,7 +349,7 @@ def _volumes(
                 strangers=remove - ours - union.recorded.get(place, NOBODY),
             )
         )
-    return tuple(lacking)
+    return tuple(lacking), kept
 
 
 def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft) -> TargetState:
@@ -341,7 +366,7 @@ def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft
     current = view.permissions.get(image_id)
     if image is not None and current is not None:
         orphans = _permission(place, NOBODY, union.principals(place), ours, current, union, draft)
-        if volumes and (unread := _volumes(share, place, NOBODY, union, seen, draft)):
+        if volumes and (unread := _volumes(share, place, NOBODY, union, seen, draft)[0]):
             return TargetState(
                 target, ours, NOBODY, leaving=True, volumes=True, volumes_missing=unread
             )
@@ -369,7 +394,7 @@ def _kept(
     stays |= _permission(place, NOBODY, total, ours, current, union, draft, strictly=False)
     volumes = place in share.recorded_volumes
     if volumes:
-        _volumes(share, place, NOBODY, union, seen, draft)
+        stays |= _volumes(share, place, NOBODY, union, seen, draft)[1]
     # Another share may be why it cannot go yet.
     target = Target(region, image_id, image, account=share.part)
     return TargetState(target, stays, NOBODY, volumes=volumes, unresolved=True)

@@ -18,6 +18,7 @@ from gilder.core.shares import KeyPlace
 LARGEST = 32768  # characters of a key policy
 
 TOO_LARGE = "KeyPolicyTooLarge"
+KEY_GONE = "KeyNotFound"  # and with it all that was given on it
 
 
 def reach(arn: str) -> str:
@@ -116,9 +117,11 @@ def plan_policies(
     held: Mapping[KeyPlace, frozenset[str]],
     seen: Observed,
     draft: Draft,
+    recorded: frozenset[KeyPlace] = frozenset(),
 ) -> tuple[KeyPlace, ...]:
     """Write down the key policies to change; returns the keys that have our statement.
 
+    `recorded` are keys that had it: these must be read, even to see that nothing is left.
     `wanted` maps whom to let in to the operations. What is let in and `held` stays. While somebody
     is to be let in nobody is shut out: that follows once the launch permissions are gone.
     """
@@ -128,8 +131,10 @@ def plan_policies(
         key = seen.region(region).key(arn)
         want = wanted.get(place, {})
         if key is None or key.policy is None:
-            if want:
-                draft.note(_unread(arn, region))
+            problem = seen.region(region).problem or seen.region(region).keys.get(arn)
+            gone = isinstance(problem, Problem) and problem.reason == KEY_GONE
+            if want or (place in recorded and not gone):
+                draft.note(problem if isinstance(problem, Problem) else _unread(arn, region))
             continue
         now = own(key.policy, cluster)
         current = let_in(now)

@@ -53,6 +53,8 @@ class Union:
     # What other shares have on record, or will take care of once they act again.
     heirs: Mapping[Place, Principals]
     volume_heirs: Mapping[Place, Principals]
+    key_heirs: frozenset[KeyPlace]  # keys whose grants others look at, as far as they know
+    policy_heirs: frozenset[KeyPlace]
 
     @staticmethod
     def of(
@@ -71,10 +73,16 @@ class Union:
         policies = {k: dict(v) for k, v in self.policies.items()}
         for key, names in claims.items():
             for name, operations in names.items():
-                grantee = name.startswith("arn:") or name.isdecimal()
-                into = (grants if grantee else policies).setdefault(key, {})
+                into = (grants if _is_grantee(name) else policies).setdefault(key, {})
                 into[name] = into.get(name, frozenset()) | operations
-        return replace(self, grants=grants, policies=policies)
+        edited = {k for k, names in claims.items() if not all(map(_is_grantee, names))}
+        return replace(
+            self,
+            grants=grants,
+            policies=policies,
+            key_heirs=self.key_heirs | claims.keys(),
+            policy_heirs=self.policy_heirs | edited,
+        )
 
     def mine(self, share: Share, seen: Observed) -> dict[KeyPlace, frozenset[str]]:
         """Region and key ARN to the grantees whose grants this share stands on."""
@@ -135,12 +143,16 @@ class _Draft:
         self.strict_volumes: set[tuple[str, str]] = set()
         self.heirs: dict[Place, Principals] = {}
         self.volume_heirs: dict[Place, Principals] = {}
+        self.key_heirs: set[KeyPlace] = set()
+        self.policy_heirs: set[KeyPlace] = set()
 
     def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
         passive = not mine and share.passive
         if mine:
             self.ours = share.recorded
         else:
+            self.key_heirs |= self._keys_on_record(share)
+            self.policy_heirs |= share.recorded_policies
             for place, ours in share.recorded.items():
                 self._inherit(place, ours, volumes=place in share.recorded_volumes)
         if not mine and not passive:
@@ -175,6 +187,9 @@ class _Draft:
             self._hold_volumes(place, Principals(stay.accounts))
         if passive:
             self._inherit(place, may.asked, volumes=share.spec.snapshots)
+            keys = {(place[0], k) for k in image.kms_keys}
+            self.key_heirs |= keys if kms.grants else set()
+            self.policy_heirs |= keys if share.edits_policies else set()
             return
         self.allowed.setdefault(place, {})[share.key] = may
         if share.spec.mode == "Authoritative":
@@ -247,6 +262,8 @@ class _Draft:
             frozenset(self.strict_volumes),
             self.heirs,
             self.volume_heirs,
+            frozenset(self.key_heirs),
+            frozenset(self.policy_heirs),
         )
 
 
@@ -318,6 +335,11 @@ def _advice(share: Share, key: str, account: str) -> str:
             "file (keyPolicies). "
         )
     return "Set spec.kms.mode to KeyPolicy, or do it yourself. "
+
+
+def _is_grantee(name: str) -> bool:
+    """Whether a name in Claims gets grants, rather than a place in a key policy."""
+    return name.startswith("arn:") or name.isdecimal()
 
 
 def keys_of(seen: Observed, place: Place) -> frozenset[str]:
