@@ -1,7 +1,7 @@
 """A whole world on this machine: local AWS, Kubernetes API, CRDs and the operator, for people
 and for tests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,10 @@ SAMPLE_ORGANIZATION = "arn:aws:organizations::123456789012:organization/o-sandbo
 
 
 class World:
-    """Everything started and the CRDs installed; the operator is started apart."""
+    """Everything started and the CRDs installed; the operator is started apart.
+
+    With `events` there is a queue of what is done in AWS, in the `event_accounts` too.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class World:
         settings: Mapping[str, str] | None = None,
         emulate: bool = False,
         events: bool = False,
+        event_accounts: Iterable[str] = (),
         aws: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory
@@ -39,7 +43,7 @@ class World:
         self.aws: SandboxAws = start_aws(image_delay=image_delay, **(aws or {}))
         try:
             self.seeded: Seeded = seed(self.aws)
-            self.queue_url = self.aws.events() if events else ""
+            self.queue_url = self.aws.events(accounts=event_accounts) if events else ""
             self.cluster: Cluster = start_cluster(directory, emulate=emulate)
         except BaseException:
             self.aws.stop()
