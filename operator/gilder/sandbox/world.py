@@ -19,6 +19,7 @@ from gilder.sandbox.kubernetes.manifests import apply, install_crds
 from gilder.sandbox.process import OperatorProcess
 
 SAMPLE_ORGANIZATION = "arn:aws:organizations::123456789012:organization/o-sandbox0000"
+SAMPLE_UNIT = "arn:aws:organizations::123456789012:ou/o-sandbox0000/ou-sand-workloads"
 
 
 class World:
@@ -79,8 +80,9 @@ class World:
         apply(self.cluster, list(documents))
 
     def apply_samples(self) -> list[dict[str, Any]]:
-        """The packaged samples, with the organization that this world has."""
-        documents = [_namespace("images"), *samples(self.seeded.organization_arn)]
+        """The packaged samples, with the organization and OU that this world has."""
+        seeded = self.seeded
+        documents = [_namespace("images"), *samples(seeded.organization_arn, seeded.unit_arn)]
         self.apply(*documents)
         return documents
 
@@ -102,12 +104,15 @@ class World:
         self.stop()
 
 
-def samples(organization: str = SAMPLE_ORGANIZATION) -> list[dict[str, Any]]:
+def samples(
+    organization: str = SAMPLE_ORGANIZATION, unit: str = SAMPLE_UNIT
+) -> list[dict[str, Any]]:
     """Every document of the packaged manifests."""
     folder = resources.files("gilder.sandbox") / "manifests"
     documents: list[dict[str, Any]] = []
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         text = file.read_text().replace(SAMPLE_ORGANIZATION, organization)
+        text = text.replace(SAMPLE_UNIT, unit)
         documents += [d for d in yaml.safe_load_all(text) if d]
     return documents
 
