@@ -90,13 +90,13 @@ class Bench:
                 "encryption": {"kmsKeyId": "alias/bench"},
                 "replicas": [{"region": r, "kmsKeyId": "alias/bench"} for r in REGIONS[1:]],
             }
-            documents.append(_object("GoldenImage", f"image-{n:05d}", spec, {"all": "yes"}))
+            documents.append(obj("GoldenImage", f"image-{n:05d}", spec, {"all": "yes"}))
         for n in range(self.run.shares):
             ref: dict[str, Any] = {"selector": {"matchLabels": {"all": "yes"}}}
             if self.run.shares > 1:
                 ref = {"name": f"image-{n % self.run.images:05d}"}
             spec = {"imageRef": ref, "accounts": accounts}
-            documents.append(_object("ImageShare", f"share-{n:05d}", spec))
+            documents.append(obj("ImageShare", f"share-{n:05d}", spec))
         return documents
 
     def phase(self, name: str, start: Callable[[], None], done: Callable[[], bool]) -> None:
@@ -118,7 +118,7 @@ class Bench:
             # Listing thousands of objects is work for the emulator: leave it time for the operator.
             time.sleep(max(0.5, 4 * (time.monotonic() - asked)))
         phase = Phase(name, time.monotonic() - began, _peak(self.world))
-        if isinstance(done, _Reads):
+        if isinstance(done, Reads):
             phase.seconds = done.seconds
         for key, count in self.world.aws.requests.snapshot().items():
             if key.account == self.world.seeded.account:
@@ -145,7 +145,7 @@ class Bench:
         ).raise_for_status()
 
 
-def _object(
+def obj(
     kind: str, name: str, spec: dict[str, Any], labels: dict[str, str] | None = None
 ) -> dict[str, Any]:
     return {
@@ -184,8 +184,8 @@ def measure(images: int, accounts: int, shares: int, events: bool = False) -> Ru
         # Long enough for the reads of the start and those of a sweep not to meet.
         resync = max(20.0, 0.4 * bench.run.phases[0].seconds)
         world.operator.env["GILDER_RESYNC_SECONDS"] = str(resync)
-        bench.phase("restart, nothing to do", world.operator.start, _Reads(bench))
-        bench.phase("sweep, nothing to do", lambda: None, _Reads(bench))
+        bench.phase("restart, nothing to do", world.operator.start, Reads(bench))
+        bench.phase("sweep, nothing to do", lambda: None, Reads(bench))
         ec2 = world.aws.client("ec2", REGIONS[1])
         name = "image-00000"
         image = next(i for i in bench.items("goldenimages") if i["metadata"]["name"] == name)
@@ -206,16 +206,19 @@ def measure(images: int, accounts: int, shares: int, events: bool = False) -> Ru
             if not events:
                 bench.ask("imageshares", share, "drift")
 
-        bench.phase("heal one permission", drift, _Reads(bench, lambda: account in users()))
+        bench.phase("heal one permission", drift, Reads(bench, lambda: account in users()))
         return bench.run
 
 
-class _Reads:
+class Reads:
     """True once AWS has been asked something and then nothing for a while, and `then`."""
 
-    def __init__(self, bench: Bench, then: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, bench: Bench, then: Callable[[], bool] = lambda: True, quiet: float = 4.0
+    ) -> None:
         self._bench = bench
         self._then = then
+        self._quiet = quiet
         self._total = 0
         self._first = self._last = 0.0
 
@@ -224,7 +227,7 @@ class _Reads:
         """From the first call to the last one."""
         return self._last - self._first
 
-    def __call__(self, quiet: float = 4.0) -> bool:
+    def __call__(self) -> bool:
         total = sum(
             n
             for k, n in self._bench.world.aws.requests.snapshot().items()
@@ -234,7 +237,7 @@ class _Reads:
         if total != self._total:
             self._first = self._first or now
             self._total, self._last = total, now
-        return total > 0 and now - self._last > quiet and self._then()
+        return total > 0 and now - self._last > self._quiet and self._then()
 
 
 def _peak(world: World) -> float:

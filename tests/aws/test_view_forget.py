@@ -46,6 +46,20 @@ def test_only_what_was_forgotten_is_read(
     views.close()
 
 
+def test_the_ami_of_a_snapshot_is_known_without_a_call(
+    aws: SandboxAws, seeded: Seeded, sessions: Sessions
+) -> None:
+    views = Views(sessions, "default")
+    assert views.images_of(HOME, [seeded.base_snapshot]) == set()  # nothing was read yet
+    read(views, seeded)
+    aws.requests.reset()
+    assert views.images_of(HOME, [seeded.base_snapshot, "snap-x"]) == {seeded.base_image}
+    assert views.images_of(HOME, ["snap-x"]) == set()
+    assert views.images_of("us-east-1", [seeded.base_snapshot]) == set()
+    assert aws.requests.by_action() == {}
+    views.close()
+
+
 def test_a_key_that_is_written_as_an_alias_is_forgotten_by_its_arn(
     aws: SandboxAws, seeded: Seeded, sessions: Sessions
 ) -> None:

@@ -316,3 +316,21 @@ def _has(at: Any, step: Any) -> bool:
 @given(st.text() | JSON.map(json.dumps))
 def test_any_text_is_taken(body: str) -> None:
     assert parse(body, CLUSTER) in (Ignored.MALFORMED, Ignored.FOREIGN)
+
+
+def test_what_organizations_tells_by_itself_touches_organizations() -> None:
+    detail = {
+        "eventType": "AwsServiceEvent",
+        "eventSource": "organizations.amazonaws.com",
+        "eventName": "CreateAccountResult",
+        "serviceEventDetails": {"createAccountStatus": {"state": "SUCCEEDED"}},
+    }
+    event = envelope(events.SERVICE_EVENT, "aws.organizations", detail)
+    found = parse(json.dumps(event), CLUSTER)
+    assert isinstance(found, Touched)
+    assert found.organization
+    assert found.cause == "CreateAccountResult"
+    as_call = envelope(events.API_CALL, "aws.organizations", detail)
+    assert parse(json.dumps(as_call), CLUSTER) is Ignored.FOREIGN
+    other = envelope("AWS Console Sign In via CloudTrail", "aws.organizations", detail)
+    assert parse(json.dumps(other), CLUSTER) is Ignored.FOREIGN

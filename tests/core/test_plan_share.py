@@ -890,3 +890,21 @@ def test_grant_names_are_such_as_kms_takes() -> None:
 def test_the_grantee_is_of_the_partition_of_the_key(partition: str) -> None:
     arn = HOME_KEY.replace("arn:aws:", f"arn:{partition}:")
     assert principal_of(A, arn) == f"arn:{partition}:iam::{A}:root"
+
+
+def test_what_another_share_declares_is_no_news_to_this_one() -> None:
+    """A drift is told by comparing digests: a change of another's must not hide the next one."""
+    mine = share("mine", **declared(A))
+    policy = share("mine", organizations=[ORG], kms={"mode": "KeyPolicy"})
+    seen = world(view(HOME, [SECRET]))
+    for one in (mine, policy):
+        alone = plan(one, seen).inputs
+        for other in (declared(B), declared(B, C), {"mode": "Additive", **declared(C)}):
+            assert plan(one, seen, [share("theirs", **other)]).inputs == alone
+    # What it declares itself is, and so are operations that it must give for another.
+    assert plan(share("mine", **declared(A, B)), seen).inputs != plan(mine, seen).inputs
+    more = share("theirs", **declared(A), kms={"operations": ["Decrypt", "Encrypt"]})
+    assert plan(mine, seen, [more]).inputs != plan(mine, seen).inputs
+    # A statement is one for all.
+    units = share("theirs", organizationalUnits=[OU], kms={"mode": "KeyPolicy"})
+    assert plan(policy, seen, [units]).inputs != plan(policy, seen).inputs

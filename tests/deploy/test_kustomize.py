@@ -1,6 +1,8 @@
 """The manifests render, hold together, and an API takes them."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ import pytest
 import yaml
 
 from gilder.api.crd import crds
-from gilder.config import Settings
+from gilder.config import Settings, read_access
+from gilder.core.tenancy import rule_of
 from gilder.sandbox.kubernetes.cluster import start_cluster
 from gilder.sandbox.kubernetes.manifests import apply
 
@@ -18,6 +21,7 @@ Documents = list[dict[str, Any]]
 Render = Callable[[str], Documents]
 FOLDERS = (
     "deploy/base",
+    "deploy/overlays/access",
     "deploy/overlays/ha",
     "deploy/overlays/irsa",
     "deploy/overlays/pod-identity",
@@ -27,6 +31,28 @@ FOLDERS = (
 def of_kind(documents: Documents, kind: str) -> dict[str, Any]:
     (found,) = [d for d in documents if d["kind"] == kind]
     return found
+
+
+def mounted(documents: Documents, path: str, directory: Path) -> Path:
+    """What the pod reads at a path of a mounted ConfigMap, as a file here."""
+    pod = of_kind(documents, "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
+    folder, _, name = path.rpartition("/")
+    mount = mounts[folder]
+    assert mount["readOnly"] is True
+    assert "subPath" not in mount  # the kubelet would never write changes into it
+    (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    (source,) = [
+        d
+        for d in documents
+        if d["kind"] == "ConfigMap" and d["metadata"]["name"] == volume["configMap"]["name"]
+    ]
+    assert source["metadata"]["namespace"] == "gilder-system"
+    assert "optional" not in volume["configMap"]
+    file = directory / name
+    file.write_text(source["data"][name])
+    return file
 
 
 def test_every_file_parses() -> None:
@@ -72,13 +98,15 @@ def test_the_pod_is_locked_down_and_probed(folder: str, render: Render) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_settings_ports_and_lease_agree(folder: str, render: Render) -> None:
+def test_settings_ports_and_lease_agree(folder: str, render: Render, tmp_path: Path) -> None:
     documents = render(folder)
     deployment = of_kind(documents, "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     env = {e["name"]: e["value"] for e in container["env"]}
     settings = {n.removeprefix("GILDER_").lower(): v for n, v in env.items()}
     assert settings.keys() <= set(Settings.model_fields)
+    if "access_file" in settings:
+        settings["access_file"] = str(mounted(documents, settings["access_file"], tmp_path))
     parsed = Settings(**settings)
     ports = {p["name"]: p["containerPort"] for p in container["ports"]}
     assert ports == {"health": parsed.health_port, "metrics": parsed.metrics_port}
@@ -89,6 +117,47 @@ def test_settings_ports_and_lease_agree(folder: str, render: Render) -> None:
     service = of_kind(documents, "Service")["spec"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["selector"].items() <= labels.items()
+
+
+def test_the_access_file_is_mounted_and_its_example_can_be_used(
+    render: Render, tmp_path: Path
+) -> None:
+    documents = render("deploy/overlays/access")
+    file = mounted(documents, "/etc/gilder/access.yaml", tmp_path)
+    rule = rule_of(read_access(str(file)), "anything")
+    assert rule.accounts == ("own",)
+    assert not rule.public
+    # With the commented lines it is a whole file too.
+    text = file.read_text().replace("accounts: []\n", "accounts:\n")
+    text = text.replace("consumers: []\n", "consumers:\n")
+    lines = [re.sub(r"^(\s*)# (?=\s*(?:- )?\w+:)", r"\1", x) for x in text.splitlines()]
+    file.write_text("\n".join(x for x in lines if not x.lstrip().startswith("#")))
+    whole = read_access(str(file))
+    assert whole is not None
+    assert [a.id for a in whole.accounts] == ["111111111111"]
+    assert rule_of(whole, "team-shop").key_policies
+    # Nothing else of the base is touched.
+    base = of_kind(render("deploy/base"), "Deployment")["spec"]["template"]["spec"]
+    pod = of_kind(documents, "Deployment")["spec"]["template"]["spec"]
+    for part in ("env", "volumeMounts"):
+        names = [x["name"] for x in base["containers"][0][part]]
+        found = [x["name"] for x in pod["containers"][0][part]]
+        assert set(names) < set(found)
+        assert len(found) == len(names) + 1
+    assert len(pod["volumes"]) == len(base["volumes"]) + 1
+
+
+def test_the_access_file_goes_with_other_overlays(tmp_path: Path, render: Render) -> None:
+    folder = ROOT / "deploy"
+    copy = tmp_path / "deploy"
+    shutil.copytree(folder, copy)
+    shutil.copytree(ROOT / "crds", tmp_path / "crds")
+    file = copy / "overlays/irsa/kustomization.yaml"
+    file.write_text(file.read_text() + "components:\n  - ../../components/access\n")
+    documents = render(str(copy / "overlays/irsa"))
+    assert mounted(documents, "/etc/gilder/access.yaml", tmp_path).exists()
+    account = of_kind(documents, "ServiceAccount")["metadata"]
+    assert "eks.amazonaws.com/role-arn" in account["annotations"]
 
 
 def test_irsa_names_a_role_and_pod_identity_needs_none(render: Render) -> None:

@@ -8,7 +8,8 @@ import yaml
 
 from gilder.api.access import AccessFile, NamespaceRule, load
 
-TEXT = (Path(__file__).parents[2] / "docs/access.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/access.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -26,10 +27,13 @@ def test_the_example_has_every_field() -> None:
     assert role.model_fields_set == set(type(role).model_fields)
 
 
-def test_the_config_map_holds_an_access_file() -> None:
-    found = yaml.safe_load(blocks("yaml")[1])
+def test_the_component_that_it_names_is_there() -> None:
+    (named,) = yaml.safe_load(blocks("yaml")[1])["components"]
+    folder = (ROOT / "deploy/overlays/irsa" / named).resolve()
+    assert yaml.safe_load((folder / "kustomization.yaml").read_text())["kind"] == "Component"
+    found = yaml.safe_load((folder / "access.yaml").read_text())
     (text,) = found["data"].values()
-    assert load(text).namespaces[0].names == ("team-*",)
+    assert load(text).namespaces[0].names == ("*",)
 
 
 def test_every_field_of_a_namespace_is_explained() -> None:

@@ -31,7 +31,7 @@ def test_the_samples_converge_through_many_crashes(stage: Stage) -> None:
             struck.set()
 
     stage.aws.faults.after(".*", count)
-    stage.apply(*samples(stage.seeded.organization_arn))
+    stage.apply(*samples(stage.seeded.organization_arn, stage.seeded.unit_arn))
     kills = 0
     for calls in (8, 16, 22, 28, 36, 44):
         struck.clear()
@@ -41,13 +41,18 @@ def test_the_samples_converge_through_many_crashes(stage: Stage) -> None:
     assert kills >= 5, "the operator was not killed often enough for this to tell anything"
     left = 0
     stage.restart()
-    stage.wait_ready("GoldenImage", "base-linux", "build-host", "tools", "web")
-    stage.wait_ready("ImageShare", "workloads", "partner", "everyone-here", "web-teams")
+    stage.wait_ready("GoldenImage", "base-linux", "build-host", "team-linux", "tools", "web")
+    shares = ("workloads", "partner", "everyone-here", "web-teams", "unit", "listed")
+    stage.wait_ready("ImageShare", *shares)
     regions = (HOME, DR, "eu-central-1")
     stage.assert_nothing_twice(*regions)
     made = Counter(i["Name"] for r in regions for i in stage.owned(r))
     built = {n: made.pop(n) for n in list(made) if n.startswith(("images/tools-", "images-web-"))}
-    assert made == {"images-base-linux-v1": 3, "images-build-host-v1": 2}
+    assert made == {
+        "images-base-linux-v1": 3,
+        "images-build-host-v1": 2,
+        "images-team-linux-v1": 1,
+    }
     assert sorted(built.values()) == [1, 1, 1], "one of Packer, one of Image Builder, one copy"
     assert Works(stage).states() == {"AVAILABLE": 1}
     Works(stage).assert_nothing_left()

@@ -90,6 +90,9 @@ class Views:
         self.volumes[region] = set(volumes)
         self.whole[region] = set(whole)
 
+    def images_of(self, region: str, snapshots: Any) -> frozenset[str]:
+        return frozenset({AMI} if region == REGION and SNAP in snapshots else ())
+
 
 class World:
     def __init__(self, *batches: list[Message] | Exception) -> None:
@@ -174,6 +177,11 @@ def test_an_ami_that_goes_concerns_its_golden_image_and_its_shares() -> None:
     assert world.views.forgotten == {DR: ({COPY}, set(), True)}
     assert world.take(call("DeregisterImage", {"imageId": AMI})) == {IMAGE, SHARE}
     assert world.take(call("DeleteSnapshot", {"snapshotId": SNAP})) == {IMAGE}
+    # A share names the AMI of the snapshot that it shares.
+    volumes = call("ModifySnapshotAttribute", {"snapshotId": SNAP})
+    assert world.take(volumes) == {IMAGE, SHARE}
+    assert world.views.volumes[REGION] == {SNAP}
+    assert world.take(call("ModifySnapshotAttribute", {"snapshotId": "snap-0123456789"})) == set()
 
 
 def test_tags_leave_launch_permissions_alone() -> None:

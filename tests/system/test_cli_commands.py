@@ -28,12 +28,14 @@ def run(system: System, *arguments: str, stdin: str = "") -> subprocess.Complete
 
 
 def test_plan_shows_all_steps_then_nothing(system: System, tmp_path: Path) -> None:
-    documents = samples(system.seeded.organization_arn)
+    documents = samples(system.seeded.organization_arn, system.seeded.unit_arn)
     manifest = tmp_path / "all.yaml"
     manifest.write_text(yaml.safe_dump_all(documents))
     first = run(system, "plan", str(manifest))
     assert first.returncode == 2, first.stderr
-    assert first.stdout.count("+ copy ") == 4  # home, two replicas; and one of the capture
+    assert (
+        first.stdout.count("+ copy ") == 5
+    )  # home, two replicas; one of the capture; and for teams
     assert "create AMI images-build-host-v1 in eu-west-1" in first.stdout
     assert first.stdout.count("+ grant ") == 7  # 3 accounts at home, 2 in each replica
     found = json.loads(run(system, "plan", str(manifest), "-o", "json").stdout)
@@ -48,13 +50,14 @@ def test_plan_shows_all_steps_then_nothing(system: System, tmp_path: Path) -> No
 
     system.start()
     system.apply(*documents)
-    system.wait_ready("GoldenImage", "base-linux", "build-host", "tools", "web")
-    system.wait_ready("ImageShare", "workloads", "partner", "everyone-here", "web-teams")
+    system.wait_ready("GoldenImage", "base-linux", "build-host", "team-linux", "tools", "web")
+    shares = ("workloads", "partner", "everyone-here", "web-teams", "unit", "listed")
+    system.wait_ready("ImageShare", *shares)
     system.wait(lambda: not system.get("GoldenImage", "tools")["status"].get("build"), "built")
     system.aws.requests.reset()
     last = run(system, "plan", "-", stdin=manifest.read_text())
     assert last.returncode == 0, last.stdout + last.stderr
-    assert last.stdout.count("nothing to do") == 8
+    assert last.stdout.count("nothing to do") == 11
     assert system.changes() == {}
 
 
@@ -88,5 +91,9 @@ def test_the_sandbox_shows_everything_heal(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("read back from AWS") == 4
+    assert done.stdout.count("launched there after") == 3
+    assert done.stdout.count("read back from AWS") == 5
+    assert "which has the tags os=al2023, team=platform there already" in done.stdout
+    # Every drift is counted by a resource, whatever else has changed on its keys before.
+    assert "no resource tells of it yet" not in done.stdout
     assert "all healed, all Ready" in done.stdout

@@ -280,6 +280,14 @@ class Views:
             known.expired_at = now
             known.read_at = NEVER
 
+    def images_of(self, region: str, snapshots: Iterable[str]) -> frozenset[str]:
+        """Ids of the AMIs that have one of these snapshots, as last read."""
+        known, wanted = self._region(region), set(snapshots)
+        with known.lock:  # while a Region is read, nothing is known of it
+            return frozenset(
+                i for i, image in known.images.items() if not wanted.isdisjoint(image.snapshots)
+            )
+
     def forget_parameters(self, region: str, names: Iterable[str]) -> None:
         """Somebody changed these SSM parameters."""
         known, now = self._region(region), self.now()

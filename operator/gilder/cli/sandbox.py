@@ -15,6 +15,7 @@ from rich.table import Table
 from gilder.api.names import GROUP, VERSION
 
 if TYPE_CHECKING:
+    from gilder.sandbox.breakage import Breakage, Step
     from gilder.sandbox.world import World
 
 CONVERGE_SECONDS = 60.0
@@ -32,6 +33,7 @@ Row = dict[str, Any]
 def show(once: bool, directory: Path) -> int:
     try:
         from gilder.sandbox.breakage import breakages
+        from gilder.sandbox.sharing import Sharing, prepare
         from gilder.sandbox.world import World
     except ModuleNotFoundError as error:
         print(
@@ -56,6 +58,7 @@ def show(once: bool, directory: Path) -> int:
         console.print(
             f"  Drift       by events from a queue, and a sweep every {SWEEP_SECONDS} s\n"
         )
+        prepare(world)
         world.operator.start()
         world.apply_samples()
         try:
@@ -65,17 +68,14 @@ def show(once: bool, directory: Path) -> int:
             console.print(f"[green]✓[/] the samples converged in {took:.1f} s\n")
             base = view.get("goldenimages", "base-linux")
             key = world.seeded.keys["eu-west-1"]
-            for breakage in breakages(world.aws, base, key):
-                console.print(f"[bold]By hand:[/] {breakage.title}")
-                before = view.drifts()
-                breakage.do()
-                if not breakage.broken():
-                    return _failed(console, "", "AWS did not change")
-                took = _watch(console, view, breakage.healed, HEAL_SECONDS, "healing")
-                if took is None:
-                    return _failed(console, world.operator.tail(), "AWS was not healed")
-                console.print(f"[green]✓[/] healed in {took:.1f} s, read back from AWS")
-                console.print(f"  {view.told_since(before)}\n")
+            team = view.get("goldenimages", "team-linux")
+            sharing = Sharing(world, base, team)
+            for step in sharing.steps():
+                if why := _step(console, view, step):
+                    return _failed(console, world.operator.tail(), why)
+            for breakage in (*breakages(world.aws, base, key), sharing.breakage()):
+                if why := _heal(console, view, breakage):
+                    return _failed(console, world.operator.tail(), why)
             if not _gates(console, world, view):
                 return _failed(console, world.operator.tail(), "the gates did not hold")
             took = _watch(console, view, view.all_ready, HEAL_SECONDS, "settling")
@@ -91,6 +91,34 @@ def show(once: bool, directory: Path) -> int:
         except KeyboardInterrupt:
             console.print("\nStopping ...")
             return 0 if not once else 130
+
+
+def _step(console: Console, view: "_View", step: "Step") -> str:
+    """Declare or do something, and see it take effect in AWS; what went wrong, if so."""
+    console.print(f"[bold]Declared:[/] {step.title}", soft_wrap=True)
+    if step.done():
+        return "AWS had that already"
+    step.do()
+    took = _watch(console, view, step.done, HEAL_SECONDS, "sharing")
+    if took is None:
+        return "AWS does not have it"
+    console.print(f"[green]✓[/] launched there after {took:.1f} s\n")
+    return ""
+
+
+def _heal(console: Console, view: "_View", breakage: "Breakage") -> str:
+    """Break something by hand, and see AWS healed; what went wrong, if so."""
+    console.print(f"[bold]By hand:[/] {breakage.title}")
+    before = view.drifts()
+    breakage.do()
+    if not breakage.broken():
+        return "AWS did not change"
+    took = _watch(console, view, breakage.healed, HEAL_SECONDS, "healing")
+    if took is None:
+        return "AWS was not healed"
+    console.print(f"[green]✓[/] healed in {took:.1f} s, read back from AWS")
+    console.print(f"  {view.told_since(before)}\n")
+    return ""
 
 
 def _gates(console: Console, world: "World", view: "_View") -> bool:

@@ -103,8 +103,12 @@ _ORGANIZATIONS = frozenset(
         "RemoveAccountFromOrganization",
     }
 )
+# What was only begun by a call comes about later; Organizations tells of that by itself.
+# https://docs.aws.amazon.com/organizations/latest/userguide/orgs_cloudtrail-integration.html
+_ORGANIZATIONS_RESULTS = frozenset({"CloseAccountResult", "CreateAccountResult"})
 
 API_CALL = "AWS API Call via CloudTrail"
+SERVICE_EVENT = "AWS Service Event via CloudTrail"
 AMI_STATE = "EC2 AMI State Change"
 PARAMETER = "Parameter Store Change"
 BUILD_STATE = "EC2 Image Builder Image State Change"
@@ -153,8 +157,11 @@ def parse(body: str, cluster: str) -> Touched | Ignored:
     if not _matches(_ACCOUNT, account) or not _matches(_REGION, region):
         return Ignored.MALFORMED
     at, source = _seconds(event.get("time")), event.get("source")
-    if kind == API_CALL and source == "aws.organizations":
-        return _organization_call(detail, Touched(str(account), str(region), kind, at))
+    if source == "aws.organizations":
+        names = {API_CALL: _ORGANIZATIONS, SERVICE_EVENT: _ORGANIZATIONS_RESULTS}.get(kind)
+        if names is None:
+            return Ignored.FOREIGN
+        return _organization_call(detail, names, Touched(str(account), str(region), kind, at))
     if kind == PARAMETER and source == "aws.ssm":
         # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-cwe.html
         name = detail.get("name")
@@ -217,12 +224,12 @@ def _call(
     )
 
 
-def _organization_call(detail: Json, of: Touched) -> Touched | Ignored:
-    """A call after which an OU may have other accounts."""
+def _organization_call(detail: Json, names: frozenset[str], of: Touched) -> Touched | Ignored:
+    """A call, or the outcome of one, after which an OU may have other accounts."""
     name = detail.get("eventName")
     if not isinstance(name, str):
         return Ignored.MALFORMED
-    if name not in _ORGANIZATIONS or detail.get("errorCode"):
+    if name not in names or detail.get("errorCode"):
         return Ignored.FOREIGN
     return Touched(of.account, of.region, name, of.at, organization=True)
 

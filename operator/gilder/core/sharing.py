@@ -110,20 +110,13 @@ def plan_share(
     planned = [*wanted, *unselected]
     of_images = {(p[0], k) for p in planned for k in keys_of(seen, p)}
     keys = of_images | set(share.recorded_keys)
-    grants, lacking = plan_grants(cluster, keys, union.mine(share, seen), union, seen, draft)
+    grantees = union.mine(share, seen)
+    grants, lacking = plan_grants(cluster, keys, grantees, union, seen, draft)
     policies = _policies(share, of_images, union, seen, cluster, draft)
     if share.leaving:
         _bequeath(keys, policies, union, seen, cluster, draft)
     _order(draft, seen, union, cluster)
-    inputs = digest(
-        share.spec.model_dump(mode="json"),
-        [[p, union.principals(p).names()] for p in sorted(wanted)],
-        [
-            [k, {a: sorted(o) for a, o in found.items()}]
-            for k in sorted(keys | set(policies))
-            for found in (union.grants.get(k, {}), union.policies.get(k, {}))
-        ],
-    )
+    inputs = _inputs(share, sorted(wanted), of_images, grantees, union)
     return SharePlan(
         plan=freeze(draft),
         resolution=mine,
@@ -136,6 +129,35 @@ def plan_share(
         accounts=(seen.account,) if seen.account else (),
         key_homes=dict.fromkeys(keys | set(policies), share.part) if share.part else {},
     )
+
+
+def _inputs(
+    share: Share,
+    places: Sequence[Place],
+    of_images: set[KeyPlace],
+    grantees: Mapping[KeyPlace, frozenset[str]],
+    union: Union,
+) -> str:
+    """Digest of what is declared of these AMIs and keys, as far as this share gives it.
+
+    What other shares declare of them is theirs to give. With it in here, the next drift after a
+    change of theirs would pass for a change of this share's.
+    """
+    edited = set(share.recorded_policies) | (of_images if share.edits_policies else set())
+    operations = [
+        (k, grantee, sorted(some))
+        for k in sorted(of_images | set(share.recorded_keys))
+        for grantee, some in sorted(union.grants.get(k, {}).items())
+        if grantee in grantees.get(k, ())
+    ]
+    # A statement in a key policy is written as a whole, for all shares.
+    let_in = [
+        (k, who, sorted(some))
+        for k in sorted(edited)
+        for who, some in sorted(union.policies.get(k, {}).items())
+    ]
+    declared = [(p, union.allowed[p][share.key].principals.names()) for p in places]
+    return digest(share.spec.model_dump(mode="json"), declared, operations, let_in)
 
 
 def together(parts: Sequence[SharePlan]) -> SharePlan:

@@ -46,6 +46,7 @@ class Forgetful(Protocol):
         volumes: Iterable[str] = (),
         whole: Iterable[str] = (),
     ) -> None: ...
+    def images_of(self, region: str, snapshots: Iterable[str]) -> frozenset[str]: ...
 
 
 class Related(Protocol):
@@ -162,7 +163,11 @@ class Drift:
         if touched.parameters:
             return store.following(touched.parameters)
         bare = {k.rsplit("/", 1)[1] for k in touched.keys}  # a spec may name a key by its id
-        keys = store.standing_on(touched.names | bare)
+        names = touched.names | bare
+        if touched.access and touched.snapshots:
+            # Shares name AMIs, and not the snapshots that they let accounts make volumes of.
+            names |= self._around.views.images_of(touched.region, touched.snapshots)
+        keys = store.standing_on(names)
         if not touched.state:
             keys = {k for k in keys if k.kind == "ImageShare"}
         # AMIs are of our accounts; a key may be of another one, and is known by its ARN.

@@ -316,6 +316,11 @@ class Fleet:
                 whole=bool(accounts) and (name or self._own_account()) in accounts,
             )
 
+    def images_of(self, region: str, snapshots: Iterable[str]) -> frozenset[str]:
+        """Ids of the AMIs of these snapshots, in whatever account, as last read."""
+        some = tuple(snapshots)
+        return frozenset().union(*(e.views.images_of(region, some) for e in self.engines()))
+
     def forget_work(self, region: str) -> None:
         for engine in self.engines():
             engine.work.forget(region)

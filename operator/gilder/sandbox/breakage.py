@@ -22,6 +22,15 @@ class Breakage:
     healed: Callable[[], bool]
 
 
+@dataclass(frozen=True)
+class Step:
+    """One thing declared or done, and how AWS tells that it took effect."""
+
+    title: str
+    do: Callable[[], None]
+    done: Callable[[], bool]  # false before
+
+
 def image_of(documents: Iterable[Mapping[str, Any]], region: str) -> str:
     """AMI id of the current version in a Region, from GoldenImage objects."""
     for document in documents:

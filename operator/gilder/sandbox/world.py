@@ -1,7 +1,7 @@
 """A whole world on this machine: local AWS, Kubernetes API, CRDs and the operator, for people
 and for tests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +19,14 @@ from gilder.sandbox.kubernetes.manifests import apply, install_crds
 from gilder.sandbox.process import OperatorProcess
 
 SAMPLE_ORGANIZATION = "arn:aws:organizations::123456789012:organization/o-sandbox0000"
+SAMPLE_UNIT = "arn:aws:organizations::123456789012:ou/o-sandbox0000/ou-sand-workloads"
 
 
 class World:
-    """Everything started and the CRDs installed; the operator is started apart."""
+    """Everything started and the CRDs installed; the operator is started apart.
+
+    With `events` there is a queue of what is done in AWS, in the `event_accounts` too.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class World:
         settings: Mapping[str, str] | None = None,
         emulate: bool = False,
         events: bool = False,
+        event_accounts: Iterable[str] = (),
         aws: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory
@@ -39,7 +44,7 @@ class World:
         self.aws: SandboxAws = start_aws(image_delay=image_delay, **(aws or {}))
         try:
             self.seeded: Seeded = seed(self.aws)
-            self.queue_url = self.aws.events() if events else ""
+            self.queue_url = self.aws.events(accounts=event_accounts) if events else ""
             self.cluster: Cluster = start_cluster(directory, emulate=emulate)
         except BaseException:
             self.aws.stop()
@@ -75,8 +80,9 @@ class World:
         apply(self.cluster, list(documents))
 
     def apply_samples(self) -> list[dict[str, Any]]:
-        """The packaged samples, with the organization that this world has."""
-        documents = [_namespace("images"), *samples(self.seeded.organization_arn)]
+        """The packaged samples, with the organization and OU that this world has."""
+        seeded = self.seeded
+        documents = [_namespace("images"), *samples(seeded.organization_arn, seeded.unit_arn)]
         self.apply(*documents)
         return documents
 
@@ -98,12 +104,15 @@ class World:
         self.stop()
 
 
-def samples(organization: str = SAMPLE_ORGANIZATION) -> list[dict[str, Any]]:
+def samples(
+    organization: str = SAMPLE_ORGANIZATION, unit: str = SAMPLE_UNIT
+) -> list[dict[str, Any]]:
     """Every document of the packaged manifests."""
     folder = resources.files("gilder.sandbox") / "manifests"
     documents: list[dict[str, Any]] = []
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         text = file.read_text().replace(SAMPLE_ORGANIZATION, organization)
+        text = text.replace(SAMPLE_UNIT, unit)
         documents += [d for d in yaml.safe_load_all(text) if d]
     return documents
 

@@ -1,5 +1,6 @@
-# Forwards the events of one Region to the bus of the home Region. Use once per Region that has
-# replicas, with a provider of that Region, but not at home.
+# Forwards the events of one Region of one account to the bus of the operator's Region. Use once per
+# Region that has AMIs and account that the operator acts in, with a provider of both, but not where
+# ../home is; for lists of an organization also in us-east-1 of its management account.
 
 terraform {
   required_version = ">= 1.3"

@@ -17,6 +17,12 @@ variable "cluster_name" {
   default     = "default"
 }
 
+variable "other_accounts" {
+  description = "Ids of the other accounts that ../forward is used in: those of the access file and the management account."
+  type        = set(string)
+  default     = []
+}
+
 locals {
   patterns = jsondecode(file("${path.module}/../patterns.json"))
 }
@@ -51,6 +57,13 @@ resource "aws_cloudwatch_event_target" "queue" {
   rule      = each.value.name
   target_id = "queue"
   arn       = aws_sqs_queue.events.arn
+}
+
+resource "aws_cloudwatch_event_permission" "may_forward" {
+  for_each       = var.other_accounts
+  event_bus_name = "default"
+  statement_id   = "gilder-${var.cluster_name}-${each.value}"
+  principal      = each.value
 }
 
 data "aws_iam_policy_document" "may_fill" {
