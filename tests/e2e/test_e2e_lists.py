@@ -71,6 +71,7 @@ def test_a_config_map_is_followed_and_a_slip_in_it_takes_nothing(stage: Stage) -
 def test_a_config_map_without_the_label_is_not_read(stage: Stage) -> None:
     stage.start()
     stage.apply(accounts_map(A, other="true"), golden(**ENCRYPTED), listed(FROM_MAP, accounts=[B]))
+    stage.wait_ready("GoldenImage", "base")
     stage.wait_reason("ImageShare", "listed", "ListNotFound")
     stage.wait(lambda: stage.users(image(stage)) == {B}, "who is declared otherwise is in")
 
@@ -158,6 +159,7 @@ def test_an_image_is_shared_from_another_namespace_only_if_it_says_so(stage: Sta
         return next((dict(c) for c in found if c["type"] == "Ready"), {})
 
     stage.apply(other, golden(**ENCRYPTED), foreign)
+    stage.wait_ready("GoldenImage", "base")
     stage.wait(lambda: ready().get("reason") == "NamespaceNotAllowed", "refused")
     assert stage.users(image(stage)) == set()
     stage.edit("GoldenImage", "base", allowedNamespaces=["team-*"])

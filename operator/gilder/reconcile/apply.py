@@ -295,9 +295,11 @@ def _denied(action: AnyAction, problem: Problem) -> Problem:
     """A denial by a key policy, with the statement that whoever owns the key must add."""
     match action:
         case PutKeyPolicy() if action.statement is not None:
+            # Under another Sid: a statement with ours would be taken for the operator's own.
+            statement = {**action.statement, "Sid": "AllowLaunchFromSharedAMIs"}
             told = (
                 f"{problem.message}, or add this statement to the key policy yourself, and set "
-                f"spec.kms.mode to Grant: {json.dumps(action.statement)}"
+                f"spec.kms.mode to Grant: {json.dumps(statement)}"
             )
             return replace(problem, message=told)
         case CreateGrant():
