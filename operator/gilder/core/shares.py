@@ -34,6 +34,8 @@ class Gilded:
     held: frozenset[int] = frozenset()  # versions that have not passed their gates
     account: str = ""
     allowed_namespaces: tuple[str, ...] = ()
+    unreadable: bool = False  # no model accepts its spec: nothing is known of it
+    barred: Problem | None = None  # why its namespace may not use its account
 
     def admits(self, namespace: str) -> bool:
         """Whether ImageShares of a namespace may share this image."""
@@ -205,8 +207,14 @@ def resolve(
         # Known for certain, unlike a name that may appear: what was selected before is let go.
         idle = ("a GoldenImage that spec.imageRef.selector selects",)
     for golden in selected:
+        if golden.unreadable:
+            waiting.append(f"GoldenImage {golden.key} to have a valid spec")
+            continue
         if not golden.admits(share.namespace):
             refused.append(_shut_out(share, golden))
+            continue
+        if golden.barred is not None:
+            refused.append(golden.barred)
             continue
         if golden.account != share.part:
             continue
@@ -287,7 +295,8 @@ def _plain(share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
                 )
             )
         elif lack := _not_ours(share, image, by_key, cluster):
-            refused.append(lack)
+            # Of a GoldenImage that is not known here nobody can say whom it lets in.
+            (refused if _known_owner(image, by_key, cluster) else problems).append(lack)
         elif shut(image):
             problems.append(
                 Problem(
@@ -305,13 +314,24 @@ def _plain(share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
     )
 
 
+def _owner_of(image: Image, cluster: str) -> str:
+    """The GoldenImage that an AMI belongs to by its tags; "" for none of this cluster."""
+    return image.tags.get(TAG_IMAGE, "") if image.tags.get(TAG_CLUSTER) == cluster else ""
+
+
+def _known_owner(image: Image, goldens: Mapping[str, Gilded], cluster: str) -> bool:
+    owner = _owner_of(image, cluster)
+    golden = goldens.get(owner)
+    return not owner or (golden is not None and not golden.unreadable)
+
+
 def _not_ours(
     share: Share, image: Image, goldens: Mapping[str, Gilded], cluster: str
 ) -> Problem | None:
     """Why an AMI may not be shared by its id from this namespace."""
-    owner = image.tags.get(TAG_IMAGE, "")
+    owner = _owner_of(image, cluster)
     where = f"spec.imageRef.images: {image.id} in {image.region}"
-    if owner and image.tags.get(TAG_CLUSTER) == cluster:
+    if owner:
         namespace = owner.split("/", 1)[0]
         golden = goldens.get(owner)
         let_in = golden.admits(share.namespace) if golden else namespace == share.namespace

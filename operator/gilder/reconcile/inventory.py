@@ -150,7 +150,7 @@ class Inventory:
         """A GoldenImage whose spec no model accepts: shares of it wait, and keep what they have."""
         key = f"{namespace}/{name}"
         self.drop_image(key)
-        self._gilded[key] = Gilded(key, namespace, name, labels)
+        self._gilded[key] = Gilded(key, namespace, name, labels, unreadable=True)
         self._in_namespace.setdefault(namespace, set()).add(key)
 
     def drop_image(self, key: str) -> None:
