@@ -1,7 +1,9 @@
 """Access that must not be lost, kept or given by accident: odd orders of what may change."""
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from planworld import (
     CLUSTER,
     GOLDEN,
@@ -22,9 +24,8 @@ from planworld import (
 )
 
 from gilder.core.observed import Observed
-from gilder.core.shares import Gilded
+from gilder.core.shares import Gilded, Share
 from gilder.core.sharing import SharePlan, plan_share
-from gilder.core.shares import Share
 
 PLACE = (HOME, ami(1))
 REGIONS = {GOLDEN: frozenset({HOME})}
@@ -43,7 +44,7 @@ def planned(mine: Share, *others: Share, golden: Gilded, seen: Observed) -> Shar
     return plan_share(mine, others, [golden], REGIONS, seen, CLUSTER)
 
 
-def held(**changes: object) -> Share:
+def held(**changes: Any) -> Share:
     """A share of another namespace that has opened AMI 1 to A."""
     ref = changes.pop("imageRef", {"name": "base", "namespace": "team"})
     return share(
@@ -79,3 +80,32 @@ def test_nor_from_shares_by_id() -> None:
         assert reasons(plan.plan.problems) == ["NamespaceNotAllowed"]
     plan = planned(mine, golden=gilded(), seen=open_to(A))
     assert kinds(plan.plan.actions) == ["ModifyLaunchPermission", "RevokeGrant"]
+
+
+# An owner who has changed his mind is not outwitted by what the share turns into.
+EVASIONS: dict[str, dict[str, Any]] = {
+    "suspended": {"suspend": True},
+    "observing": {"managementPolicy": "Observe"},
+    "of another image, which is not there": {"imageRef": {"name": "nowhere"}},
+}
+
+
+@pytest.mark.parametrize("mode", ["Authoritative", "Additive"])
+@pytest.mark.parametrize("evasion", [*EVASIONS, "unreadable"])
+def test_who_is_shut_out_keeps_nothing(evasion: str, mode: str) -> None:
+    theirs = held(**EVASIONS.get(evasion, {}))
+    if evasion == "unreadable":
+        theirs = replace(theirs, unreadable="spec.temporary: no such time")
+    mine = share("mine", accounts=[B], mode=mode, recorded={PLACE: accounts(B)})
+    closed = gilded()
+    plan = planned(mine, theirs, golden=closed, seen=open_to(A, B))
+    if evasion == "of another image, which is not there":
+        # That share acts itself.
+        if mode == "Additive":
+            assert not plan.plan.actions
+        plan = planned(theirs, mine, golden=closed, seen=open_to(A, B))
+    assert kinds(plan.plan.actions) == ["ModifyLaunchPermission", "RevokeGrant"]
+    let_in = gilded(allowed_namespaces=("shop",))
+    for one, other in ((mine, theirs), (theirs, mine)):
+        plan = planned(one, other, golden=let_in, seen=open_to(A, B))
+        assert not plan.plan.actions, "as long as it is let in, what it gave is held"

@@ -1,7 +1,7 @@
 """ImageShares as plans see them, and which AMIs each of them selects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from gilder.api.imageshare import ImageShareSpec, ImageShareStatus, ListedAccounts
@@ -155,6 +155,8 @@ class Resolution:
     waiting: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()  # nothing is selected, and that is certain
     refused: tuple[Problem, ...] = ()  # may not be shared, and that is certain
+    # Recorded AMIs whose GoldenImage has shut the namespace out: nothing of them is kept.
+    shut_out: frozenset[Place] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -174,6 +176,30 @@ def selects(share: Share, golden: Gilded) -> bool:
 
 
 def resolve(
+    share: Share,
+    goldens: Sequence[Gilded],
+    seen: Observed,
+    cluster: str,
+    regions: Mapping[str, frozenset[str]],
+) -> Resolution:
+    """As `_selection`, with the recorded AMIs that the share may not keep."""
+    found = _selection(share, goldens, seen, cluster, regions)
+    shut_out = _shut_out_of(share, goldens, seen, cluster)
+    return replace(found, shut_out=shut_out) if shut_out else found
+
+
+def _shut_out_of(
+    share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
+) -> frozenset[Place]:
+    """The owner of an image may change his mind, whatever becomes of the share meanwhile."""
+    strict = {g.key for g in goldens if not g.unreadable and not g.admits(share.namespace)}
+    if not strict or share.leaving:
+        return frozenset()
+    found = ((p, seen.region(p[0]).images.get(p[1])) for p in share.recorded)
+    return frozenset(p for p, i in found if i is not None and _owner_of(i, cluster) in strict)
+
+
+def _selection(
     share: Share,
     goldens: Sequence[Gilded],
     seen: Observed,

@@ -102,7 +102,7 @@ def plan_share(
     for place in sorted(wanted):
         states.append(_target(share, wanted[place], union, seen, cluster, draft))
     for place in left:
-        if known:
+        if known or place in mine.shut_out:
             states.append(_left(share, place, union, seen, draft))
         elif (state := _kept(share, place, union, seen, draft)) is not None:
             states.append(state)
@@ -266,7 +266,9 @@ def _permission(
 ) -> Principals:
     """Returns who stays and was ours, and that no other share has on record yet."""
     extra = current - total - union.held.get(place, NOBODY)
-    remove = extra if place in union.authoritative and strictly else extra & ours
+    remove = extra
+    if place not in union.authoritative or not strictly:
+        remove = extra & (ours | union.evicted.get(place, NOBODY))
     add = mine - current
     orphans = (ours & current) - remove - mine - union.heirs.get(place, NOBODY)
     if orphans:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gilder.core import rules
 from gilder.core.observed import (
@@ -52,6 +52,8 @@ class Union:
     # What other shares have on record, or will take care of once they act again.
     heirs: Mapping[Place, Principals]
     volume_heirs: Mapping[Place, Principals]
+    # Given by shares that may not keep it, and that change nothing themselves.
+    evicted: Mapping[Place, Principals] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -128,6 +130,7 @@ class _Draft:
         self.strict_volumes: set[tuple[str, str]] = set()
         self.heirs: dict[Place, Principals] = {}
         self.volume_heirs: dict[Place, Principals] = {}
+        self.evicted: dict[Place, Principals] = {}
 
     def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
         passive = not mine and share.passive
@@ -137,11 +140,17 @@ class _Draft:
         if not mine and not passive:
             for place, ours in share.recorded.items():
                 self.claimed[place] = self.claimed.get(place, NOBODY) | ours
+        if passive or share.unreadable:
+            for place in resolution.shut_out:
+                had = self.evicted.get(place, NOBODY)
+                self.evicted[place] = had | share.recorded[place]
         if (passive or not resolution.complete) and not share.leaving:
             if not resolution.complete:
-                for at in self._keys_on_record(share):
+                for at in self._keys_on_record(share, resolution.shut_out):
                     self._hold_key(share, at, share.principals)
             for place, ours in share.recorded.items():
+                if place in resolution.shut_out:
+                    continue
                 kept = ours & share.principals
                 self._hold(place, kept)
                 if place in share.recorded_volumes and share.spec.snapshots:
@@ -196,10 +205,11 @@ class _Draft:
                 if share.spec.mode == "Authoritative":
                     self.strict_volumes.add(where)
 
-    def _keys_on_record(self, share: Share) -> frozenset[KeyPlace]:
+    def _keys_on_record(self, share: Share, shut_out: frozenset[Place]) -> frozenset[KeyPlace]:
         """A key that is on no record of a share would be on none once all others are gone."""
-        under = {(p[0], k) for p in share.recorded for k in keys_of(self.seen, p)}
-        return share.recorded_keys | share.recorded_policies | under
+        under = {(p[0], k) for p in share.recorded.keys() - shut_out for k in keys_of(self.seen, p)}
+        lost = {(p[0], k) for p in shut_out for k in keys_of(self.seen, p)}
+        return ((share.recorded_keys | share.recorded_policies) - lost) | under
 
     def _hold_key(self, share: Share, at: KeyPlace, who: Principals) -> None:
         if share.spec.kms.grants:
@@ -238,6 +248,7 @@ class _Draft:
             frozenset(self.strict_volumes),
             self.heirs,
             self.volume_heirs,
+            self.evicted,
         )
 
 

@@ -362,8 +362,12 @@ class Inventory:
         named = self._by_name.get(golden.key, ())
         found = {k for k in named if golden.admits(self._shares[k].namespace)}
         for place in self._places_of(golden):
-            claimers = self._by_place.get(place, ())
-            found |= {k for k in claimers if place in self._shares[k].recorded}
+            for key in self._by_place.get(place, ()):
+                share = self._shares[key]
+                # One that is shut out takes back what it gave, unless it changes nothing.
+                acts = not (share.passive or share.unreadable)
+                if place in share.recorded and (acts or golden.admits(share.namespace)):
+                    found.add(key)
         return found
 
     def _claims(self, but: set[str]) -> Claims:
