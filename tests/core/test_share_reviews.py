@@ -35,9 +35,7 @@ def open_to(*who: str) -> Observed:
     """AMI 1 of team/base, encrypted, open to these accounts with their grants."""
     given = [grant(w) for w in who]
     one = ours(1, key=HOME_KEY)
-    return world(
-        view(HOME, [one], permissions={ami(1): accounts(*who)}, grants={HOME_KEY: given})
-    )
+    return world(view(HOME, [one], permissions={ami(1): accounts(*who)}, grants={HOME_KEY: given}))
 
 
 def planned(mine: Share, *others: Share, golden: Gilded, seen: Observed) -> SharePlan:

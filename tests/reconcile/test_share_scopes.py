@@ -3,6 +3,10 @@
 from typing import Any
 
 from gilder.api import GoldenImage, ImageShare, parse_object
+from gilder.api.imageshare import DEFAULT_OPERATIONS
+from gilder.core.grants import grant_name, principal_of
+from gilder.core.observed import Grant, Image, ImageIndex, Key, Observed, Principals, RegionView
+from gilder.reconcile.engine import plan_scope
 from gilder.reconcile.inventory import Inventory
 
 HOME, DR = "eu-west-1", "us-east-1"
@@ -85,3 +89,70 @@ def test_who_is_shut_out_and_acts_no_more_does_not_hold_up_a_deletion() -> None:
     assert closed.image_scope("images/base").sharers == ("shop/acting",)
     let_in = inventory(golden("base", ONE, allowedNamespaces=["shop"]), acting, idle)
     assert let_in.image_scope("images/base").sharers == ("shop/acting", "shop/idle")
+
+
+def world(account: str, *amis: tuple[str, str, str], grants: tuple[Grant, ...] = ()) -> Observed:
+    """AMIs of one account: id, GoldenImage, who may launch; all under KEY."""
+    images = {
+        ami: Image(
+            id=ami,
+            region=HOME,
+            owner=account,
+            encrypted=True,
+            kms_keys=frozenset({KEY}),
+            tags={
+                "goldenimage.dev/image": owner,
+                "goldenimage.dev/cluster": "test",
+                "goldenimage.dev/version": "1",
+                "goldenimage.dev/role": "home",
+            },
+        )
+        for ami, owner, _ in amis
+    }
+    who = {ami: Principals(frozenset({one})) for ami, _, one in amis}
+    view = RegionView(HOME, ImageIndex(images), permissions=who, grants={KEY: grants},
+                      keys={KEY: Key(KEY, HOME)})  # fmt: skip
+    return Observed(account, {HOME: view, DR: RegionView(DR)})
+
+
+def grant(account: str) -> Grant:
+    some = frozenset[str](DEFAULT_OPERATIONS)
+    name, principal = grant_name("test", account, some), principal_of(account, KEY)
+    return Grant(account, KEY, name, principal, some)
+
+
+def test_regions_of_images_in_other_accounts_count_as_replicated() -> None:
+    both = inventory(
+        golden("base", ONE, replicas=[{"region": DR}]),
+        golden("payments", TWO, account=PROD),
+        share("both", ALL, accounts=[A], regions=[HOME, DR]),
+    )
+    part = both.share_scope("images/both").part(PROD)
+    assert part.regions_in(PROD) == {HOME}
+    plan = plan_scope(part, world(PROD, (TWO, "images/payments", A), grants=(grant(A),)), "test")
+    assert not plan.plan.problems
+
+
+def test_an_image_that_moved_to_another_account_is_let_go_of_in_the_first() -> None:
+    moved = inventory(
+        golden("base", ONE),
+        share("one", {"name": "base"}, (TWO, PROD), accounts=[A], regions=[HOME]),
+    )
+    part = moved.share_scope("images/one").part(PROD)
+    plan = plan_scope(part, world(PROD, (TWO, "images/base", A), grants=(grant(A),)), "test")
+    assert [a.kind for a in plan.plan.actions] == ["ModifyLaunchPermission", "RevokeGrant"]
+
+
+def test_a_key_that_serves_two_accounts_keeps_the_grants_of_both() -> None:
+    both = inventory(
+        golden("base", ONE),
+        golden("payments", TWO, account=PROD),
+        share("both", ALL, (ONE, ""), (TWO, PROD), accounts=[A]),
+        share("theirs", {"name": "payments"}, (TWO, PROD), accounts=[B]),
+    )
+    scope = both.share_scope("images/both")
+    grants = (grant(A), grant(B))
+    for account, ami, owner in (("", ONE, "images/base"), (PROD, TWO, "images/payments")):
+        seen = world(account or "123456789012", (ami, owner, A), grants=grants)
+        assert not [a for a in plan_scope(scope.part(account), seen, "test").plan.actions
+                    if a.kind == "RevokeGrant"]  # fmt: skip

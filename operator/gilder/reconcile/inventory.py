@@ -49,6 +49,8 @@ class ShareScope:
     goldens: tuple[Gilded, ...] = ()
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     claims: Claims = field(default_factory=dict)  # of shares of other AMIs under the same keys
+    # What these shares need by account: a key may serve AMIs of several.
+    apart: Mapping[str, Claims] = field(default_factory=dict)
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -63,12 +65,24 @@ class ShareScope:
     def part(self, account: str) -> "ShareScope":
         """What concerns one account."""
         others = tuple(_part(o, account) for o in self.others)
-        regions = {
-            g.key: self.regions.get(g.key, frozenset())
-            for g in self.goldens
-            if g.account == account
-        }
-        return replace(self, mine=_part(self.mine, account), others=others, regions=regions)
+        elsewhere = [claims for a, claims in self.apart.items() if a != account]
+        claims = _merged((self.claims, *elsewhere)) if elsewhere else self.claims
+        return replace(self, mine=_part(self.mine, account), others=others, claims=claims)
+
+    def regions_in(self, account: str) -> set[str]:
+        """Regions that the AMIs of one account may be in."""
+        there = (g.key for g in self.goldens if g.account == account)
+        return {r for key in there for r in self.regions.get(key, frozenset())}
+
+
+def _merged(some: Iterable[Claims]) -> Claims:
+    total: dict[KeyPlace, dict[str, Operations]] = {}
+    for claims in some:
+        for at, names in claims.items():
+            into = total.setdefault(at, {})
+            for name, operations in names.items():
+                into[name] = into.get(name, frozenset()) | operations
+    return total
 
 
 def _part(share: Share, account: str) -> Share:
@@ -108,6 +122,8 @@ class Inventory:
         # Key -> account -> operations -> how many shares claim them; and what each share claims.
         self._claimed: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
         self._claims_of: dict[str, tuple[tuple[KeyPlace, str], ...]] = {}
+        # The same by account, of shares with AMIs of another one than the own.
+        self._claims_in: dict[str, dict[str, set[tuple[KeyPlace, str]]]] = {}
         self._owner: dict[Place, str] = {}  # AMI -> GoldenImage
         self._in_namespace: dict[str, set[str]] = {}  # namespace -> GoldenImages
         self._by_list: dict[tuple[str, str], set[str]] = {}  # namespace, ConfigMap -> shares
@@ -230,6 +246,11 @@ class Inventory:
             }
         )
         self._claims_of[share.key] = claims
+        if share.homes:
+            found = self._claims_in.setdefault(share.key, {})
+            for place, key in keys.items():
+                into = found.setdefault(share.homes.get(place, ""), set())
+                into |= {((place[0], key), name) for name in _claimed(share, place)}
         for at, account in claims:
             self._claimed.setdefault(at, {}).setdefault(account, Counter())[_operations(share)] += 1
 
@@ -249,6 +270,7 @@ class Inventory:
         self._by_organization.discard(key)
         for place in _share_places(share):
             _discard(self._by_place, place, key)
+        self._claims_in.pop(key, None)
         for at, account in self._claims_of.pop(key, ()):
             counts = self._claimed[at][account]
             counts[_operations(share)] -= 1
@@ -296,6 +318,7 @@ class Inventory:
             chosen,
             {g.key: self._regions_of(g) for g in chosen},
             self._claims(keys | {key}),
+            self._apart(keys | {key}),
         )
 
     def shares_of(self, key: str) -> set[str]:
@@ -369,6 +392,20 @@ class Inventory:
                 if place in share.recorded and (acts or golden.admits(share.namespace)):
                     found.add(key)
         return found
+
+    def _apart(self, shares: set[str]) -> dict[str, Claims]:
+        """What these shares need on each key, by account; nothing while all is in the own."""
+        found: dict[str, dict[KeyPlace, dict[str, Operations]]] = {}
+        if not any(k in self._claims_in for k in shares):
+            return {}
+        for key in shares:
+            operations = _operations(self._shares[key])
+            by_account = self._claims_in.get(key) or {"": set(self._claims_of.get(key, ()))}
+            for account, claims in by_account.items():
+                for at, name in claims:
+                    into = found.setdefault(account, {}).setdefault(at, {})
+                    into[name] = into.get(name, frozenset()) | operations
+        return dict(found)
 
     def _claims(self, but: set[str]) -> Claims:
         """What shares other than these need on each key."""
