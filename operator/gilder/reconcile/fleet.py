@@ -26,7 +26,7 @@ from gilder.core.results import Result
 from gilder.core.shares import Share
 from gilder.core.sharing import SharePlan, together
 from gilder.reconcile.consumers import Consumers
-from gilder.reconcile.engine import Engine, SaveImage, passing
+from gilder.reconcile.engine import Engine, SaveImage, passing, unplanned
 from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.lists import Lists
 from gilder.reconcile.outcome import Outcome
@@ -79,7 +79,10 @@ class Fleet:
         return frozenset(a.id for a in self.file.accounts) if self.file is not None else frozenset()
 
     def engine(self, account: str) -> Engine:
-        """The engine of an account of the access file, or the own for "". Raises KeyError."""
+        """The engine of an account of the access file, or the own for "".
+
+        Raises UnknownAccountError for an account that the file has no more.
+        """
         with self._lock:
             found = self._engines.get(account)
             if found is None:
@@ -104,7 +107,8 @@ class Fleet:
                 if a and a in self.others and e.sessions is not self.accounts.of(a)
             ]
             for account in (*gone, *changed):
-                self._engines.pop(account).close()
+                # It ends with the calls that use it now: to cut these off would end their callers.
+                self._engines.pop(account).applier.stop()
         self.lists.forget_organizations()
 
     # GoldenImages
@@ -210,7 +214,13 @@ class Fleet:
         def one(account: str) -> tuple[Observed, SharePlan]:
             laid = None if overlay is None else lambda seen: overlay(account, seen)
             part = scope.part(account)
-            return self.engine(account).plan_share(part, since, laid, access_since)
+            try:
+                engine = self.engine(account)
+            except errors.AWS_ERRORS as error:
+                # Its images are on record, and nothing is known of them any more.
+                lack = errors.problem(error, f"looking at images of account {account}")
+                return Observed("", {}), unplanned(lack)
+            return engine.plan_share(part, since, laid, access_since)
 
         accounts = scope.accounts
         return dict(zip(accounts, self._each(one, accounts), strict=True))
@@ -272,10 +282,15 @@ class Fleet:
 
     def prefetch(self, needed: Mapping[str, Mapping[str, RegionNeeds]], since: float) -> None:
         """Read what a whole sweep will look at, in as few calls as it takes."""
-        self._each(
-            lambda account: self.engine(account).prefetch(needed[account], since),
-            [a for a in needed if not a or a in self.others],
-        )
+
+        def one(account: str) -> None:
+            try:
+                engine = self.engine(account)
+            except errors.AWS_ERRORS:
+                return  # it left the access file; who needs it is told
+            engine.prefetch(needed[account], since)
+
+        self._each(one, [a for a in needed if not a or a in self.others])
 
     def forget(
         self,

@@ -1,0 +1,23 @@
+"""Shares in odd orders: lists that nobody followed for a while, files that change at bad moments."""
+
+import time
+
+from stage import ENCRYPTED, A, B, Stage
+from systemworld import golden
+from test_e2e_lists import FROM_MAP, accounts_map, image, listed, write
+
+
+def test_a_list_that_nobody_followed_for_a_while_is_read_anew(stage: Stage) -> None:
+    stage.start(POLL_SECONDS="4")
+    stage.apply(accounts_map(f"{A} {B}"), golden(**ENCRYPTED), listed(FROM_MAP))
+    stage.wait_ready("ImageShare", "listed")
+    assert stage.users(image(stage)) == {A, B}
+    stage.delete("ImageShare", "listed")
+    stage.gone("ImageShare", "listed")
+    write(stage, A)
+    given: list[set[str]] = []
+    stage.aws.faults.after("ModifyImageAttribute", lambda _: given.append(stage.users(image(stage))))
+    time.sleep(5)  # a poll without shares that have lists
+    stage.apply(listed(FROM_MAP))
+    stage.wait_ready("ImageShare", "listed")
+    assert given == [{A}]

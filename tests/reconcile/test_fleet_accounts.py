@@ -1,0 +1,149 @@
+"""Several AWS accounts under one fleet: accounts that go, files that change, namespaces."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gilder.api import GoldenImage, ImageShare
+from gilder.api.access import AccessFile
+from gilder.api.conditions import ConditionType
+from gilder.aws.accounts import Accounts
+from gilder.aws.errors import UnknownAccountError
+from gilder.aws.sessions import Sessions
+from gilder.aws.view import PARALLEL
+from gilder.core.conditions import get
+from gilder.core.needs import RegionNeeds
+from gilder.reconcile.engine import Engine
+from gilder.reconcile.fleet import Fleet
+from gilder.reconcile.inventory import Inventory
+from gilder.reconcile.outcome import Outcome
+from gilder.sandbox.aws.seed import make_role, make_snapshot, register, seed
+from gilder.sandbox.aws.server import SandboxAws, start_aws
+
+HOME = "eu-west-1"
+OWN, PROD = "123456789012", "111111111111"
+A, B = "222222222222", "333333333333"
+PROD_ENTRY = {"id": PROD, "roles": [{"arn": f"arn:aws:iam::{PROD}:role/gilder"}]}
+RULE = {"names": ["*"], "accounts": ["own", PROD], "plainImages": True, "keyPolicies": True}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SandboxAws]:
+    with start_aws() as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws(server: SandboxAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxAws]:
+    server.reset()
+    for name, value in server.client_env().items():
+        monkeypatch.setenv(name, value)
+    seed(server)
+    make_role(server, PROD, "gilder", trust=[OWN])
+    yield server
+    server.reset()
+
+
+def file_of(**rule: Any) -> AccessFile:
+    entry = {**RULE, **rule}
+    return AccessFile.model_validate({"accounts": [PROD_ENTRY], "namespaces": [entry]})
+
+
+NO_PROD = AccessFile.model_validate({"namespaces": [{**RULE, "accounts": ["own"]}]})
+
+
+def fleet_of(file: AccessFile | None) -> Fleet:
+    def sessions(**way: Any) -> Sessions:
+        return Sessions(HOME, cluster="test", **way)
+
+    return Fleet(Accounts(file, sessions), lambda of: Engine(of, "test"))
+
+
+def users(aws: SandboxAws, image: str, account: str = OWN) -> set[str]:
+    ec2 = aws.client("ec2", HOME, account)
+    found = ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")
+    return {p["UserId"] for p in found["LaunchPermissions"]}
+
+
+def share(*amis: str, **spec: Any) -> ImageShare:
+    images = [{"id": i, "region": HOME} for i in amis]
+    return ImageShare.model_validate(
+        {
+            "metadata": {"name": "one", "namespace": "team"},
+            "spec": {"imageRef": {"images": images}, **spec},
+        }
+    )
+
+
+def passed(fleet: Fleet, share: ImageShare, *more: GoldenImage | ImageShare) -> Outcome[Any]:
+    """One pass over a share; its new status is in the outcome."""
+    inventory = Inventory("test", fleet.others)
+    for one in more:
+        if isinstance(one, GoldenImage):
+            inventory.put_image(one)
+        else:
+            inventory.put_share(one)
+    inventory.put_share(share)
+    scope = inventory.share_scope(share.metadata.key)
+    return fleet.reconcile_share(share, scope, fleet.own.views.now(), lambda _: None)
+
+
+def after(share: ImageShare, outcome: Outcome[Any], **spec: Any) -> ImageShare:
+    new = type(share.spec).model_validate({**share.spec.model_dump(by_alias=True), **spec})
+    return share.model_copy(update={"status": outcome.status, "spec": new})
+
+
+def ami(aws: SandboxAws, account: str = OWN) -> str:
+    return register(aws, f"of-{account}", make_snapshot(aws, account=account), account=account)
+
+
+def test_an_account_that_left_the_file_is_told_and_holds_up_no_other(aws: SandboxAws) -> None:
+    there, here = ami(aws, PROD), ami(aws)
+    one = share(there, accounts=[A])
+    ref = {"images": [{"id": there, "region": HOME}], "account": PROD}
+    fleet = fleet_of(file_of())
+    one = after(one, passed(fleet, one), imageRef=ref)
+    one = after(one, passed(fleet, one))
+    assert users(aws, there, PROD) == {A}
+    fleet.replace(NO_PROD)
+    one = after(one, passed(fleet, one), imageRef={"images": [{"id": here, "region": HOME}]})
+    found = passed(fleet, one)
+    ready = get(found.status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "AccountNotAllowed")
+    assert PROD in ready.message
+    assert users(aws, here) == {A}, "the own account goes on"
+    claimed = {i.image_id: i.account for i in found.status.images}
+    assert claimed == {here: None, there: PROD}, "still on record"
+
+
+def test_a_file_that_changes_cuts_off_no_look_that_is_under_way(aws: SandboxAws) -> None:
+    """What was cancelled would end the worker that waits for it, and no share be looked at."""
+    there = ami(aws, PROD)
+    fleet = fleet_of(file_of())
+    views = fleet.engine(PROD).views
+    gate = threading.Event()
+    for _ in range(PARALLEL):
+        views._pool.submit(gate.wait)
+    found: list[Any] = []
+
+    def look() -> None:
+        try:
+            needs = {HOME: RegionNeeds(images=frozenset({there}))}
+            found.append(views.images(needs, views.now()).region(HOME).images)
+        except BaseException as error:
+            found.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    while views._pool._work_queue.empty():
+        time.sleep(0.01)
+    fleet.replace(NO_PROD)
+    gate.set()
+    looking.join(10)
+    assert list(found[0]) == [there]
+    with pytest.raises(UnknownAccountError):
+        fleet.engine(PROD)
