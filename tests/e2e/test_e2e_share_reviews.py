@@ -1,4 +1,4 @@
-"""Shares in odd orders: lists that nobody followed for a while, files that change at bad moments."""
+"""Shares in odd orders: lists that nobody followed for a while, and files that change."""
 
 import time
 
@@ -16,7 +16,8 @@ def test_a_list_that_nobody_followed_for_a_while_is_read_anew(stage: Stage) -> N
     stage.gone("ImageShare", "listed")
     write(stage, A)
     given: list[set[str]] = []
-    stage.aws.faults.after("ModifyImageAttribute", lambda _: given.append(stage.users(image(stage))))
+    note = lambda _: given.append(stage.users(image(stage)))  # noqa: E731
+    stage.aws.faults.after("ModifyImageAttribute", note)
     time.sleep(5)  # a poll without shares that have lists
     stage.apply(listed(FROM_MAP))
     stage.wait_ready("ImageShare", "listed")

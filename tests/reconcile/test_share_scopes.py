@@ -1,11 +1,23 @@
 """Scopes of shares over several namespaces and AWS accounts."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from gilder.api import GoldenImage, ImageShare, parse_object
 from gilder.api.imageshare import DEFAULT_OPERATIONS
 from gilder.core.grants import grant_name, principal_of
-from gilder.core.observed import Grant, Image, ImageIndex, Key, Observed, Principals, RegionView
+from gilder.core.observed import (
+    Grant,
+    Image,
+    ImageIndex,
+    Key,
+    Observed,
+    Principals,
+    Problem,
+    RegionView,
+)
+from gilder.core.report_share import report_share
 from gilder.reconcile.engine import plan_scope
 from gilder.reconcile.inventory import Inventory
 
@@ -156,3 +168,35 @@ def test_a_key_that_serves_two_accounts_keeps_the_grants_of_both() -> None:
         seen = world(account or "123456789012", (ami, owner, A), grants=grants)
         assert not [a for a in plan_scope(scope.part(account), seen, "test").plan.actions
                     if a.kind == "RevokeGrant"]  # fmt: skip
+
+
+def test_while_a_region_is_out_of_reach_its_grants_stay_claimed() -> None:
+    one = share("one", {"name": "base"}, (ONE, ""), accounts=[A])
+    other = share("other", {"name": "other"}, (TWO, ""), accounts=[A])
+    both = inventory(golden("base", ONE), golden("other", TWO), one, other)
+    claimed = both.share_scope("images/other").claims
+    assert A in claimed[(HOME, KEY)]
+    scope = both.share_scope("images/one")
+    away = RegionView(HOME, problem=Problem("AWSUnavailable", "away", False, HOME))
+    for mine in (scope.mine, replace(scope.mine, leaving=True)):
+        plan = plan_scope(replace(scope, mine=mine), Observed("123456789012", {HOME: away}), "test")
+        status, _ = report_share(one, mine, plan, (), datetime.now(UTC))
+        both.put_share(one.model_copy(update={"status": status}))
+        assert both.share_scope("images/other").claims == claimed
+
+
+def test_every_key_of_an_image_is_claimed() -> None:
+    one = share("one", {"name": "base"}, (ONE, ""), accounts=[A])
+    found = inventory(golden("base", ONE), golden("other", TWO), one)
+    found.put_share(share("other", {"name": "other"}, (TWO, ""), accounts=[A]))
+    seen = world("123456789012", (ONE, "images/base", A), grants=(grant(A),))
+    second = KEY.replace("1111", "2222", 1)
+    view = seen.regions[HOME]
+    image = replace(view.images[ONE], kms_keys=frozenset({KEY, second}))
+    seen = Observed("123456789012", {HOME: replace(view, images=ImageIndex({ONE: image}))})
+    scope = found.share_scope("images/one")
+    status, _ = report_share(
+        one, scope.mine, plan_scope(scope, seen, "test"), (), datetime.now(UTC)
+    )
+    found.put_share(one.model_copy(update={"status": status}))
+    assert found.share_scope("images/other").claims.keys() == {(HOME, KEY), (HOME, second)}

@@ -524,9 +524,16 @@ class SharedImage(ApiModel):
     ] = False
     missing: Annotated[tuple[str, ...], Field(description="Declared and not in place.")] = ()
     kms_key_id: str | None = None
+    kms_key_ids: Annotated[
+        tuple[str, ...], Field(description="All keys of its snapshots, where they are several.")
+    ] = ()
     account: Annotated[
         str | None, Field(description="Owner; absent: the operator's own account.")
     ] = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.kms_key_ids or ((self.kms_key_id,) if self.kms_key_id else ())
 
 
 class LackingAccess(ApiModel):

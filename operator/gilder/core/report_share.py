@@ -135,7 +135,7 @@ def report_share(
         observed_generation=generation,
         conditions=conditions,
         account=", ".join(plan.accounts) or old.account,
-        images=tuple(sorted(_images(states, results, mine), key=lambda i: (i.region, i.image_id))),
+        images=_remembering(_images(states, results, mine), old),
         lacking=lacking(share.spec, wanted, results),
         grants=_grants(plan, results, old.grants, settled),
         key_policies=_key_policies(plan, results, old.key_policies, settled),
@@ -347,10 +347,25 @@ def _images(
     return images
 
 
+def _remembering(images: Sequence[SharedImage], old: ImageShareStatus) -> tuple[SharedImage, ...]:
+    """In order, and with what could not be seen now as it was: by the keys of these AMIs other
+    shares know which grants are needed."""
+    before = {(i.region, i.image_id): i for i in old.images}
+    found = []
+    for one in sorted(images, key=lambda i: (i.region, i.image_id)):
+        was = before.get((one.region, one.image_id))
+        if was is not None and one.kms_key_id is None:
+            kept = {n: getattr(was, n) for n in ("image", "version", "kms_key_id", "kms_key_ids")}
+            one = one.model_copy(update={k: v for k, v in kept.items() if v})
+        found.append(one)
+    return tuple(found)
+
+
 def _shared(
     state: TargetState, ours: Principals, word: str, missing: Sequence[str] = ()
 ) -> SharedImage:
     target = state.target
+    keys = tuple(sorted(target.image.kms_keys)) if target.image else ()
     return SharedImage(
         region=target.region,
         image_id=target.image_id,
@@ -364,7 +379,8 @@ def _shared(
         public=ours.public,
         snapshots=state.volumes,
         missing=tuple(missing),
-        kms_key_id=min(target.image.kms_keys, default=None) if target.image else None,
+        kms_key_id=keys[0] if keys else None,
+        kms_key_ids=keys if len(keys) > 1 else (),
         account=target.account or None,
     )
 

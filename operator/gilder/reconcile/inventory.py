@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from gilder.api import GoldenImage, GoldenImageSpec, ImageShare
-from gilder.api.imageshare import ImageShareSpec
+from gilder.api.imageshare import ImageShareSpec, ImageShareStatus
 from gilder.core import needs, pool
 from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
@@ -194,8 +194,6 @@ class Inventory:
     def put_share(self, share: ImageShare) -> None:
         meta, status = share.metadata, share.status
         homes = {(i.region, i.image_id): i.account for i in status.images if i.account}
-        key_homes = {(g.region, g.key_id): g.account for g in status.grants if g.account}
-        key_homes |= {(p.region, p.key_id): p.account for p in status.key_policies if p.account}
         found = Share(
             key=meta.key,
             namespace=meta.namespace,
@@ -207,18 +205,17 @@ class Inventory:
             leaving=meta.deleting,
             paused=meta.paused,
             homes=homes or NONE,
-            key_homes=key_homes or NONE,
+            key_homes=key_homes(status) or NONE,
             plain_account=self._account(share.spec.image_ref.account),
             listed=last_listed(status),
         )
-        keys = {(i.region, i.image_id): i.kms_key_id for i in status.images if i.kms_key_id}
-        self._put(found, keys)
+        self._put(found, _keys(status))
 
-    def put_unreadable(self, share: Share) -> None:
+    def put_unreadable(self, share: Share, status: ImageShareStatus) -> None:
         """A share whose spec no model accepts: it keeps what its status claims."""
-        self._put(share, {})
+        self._put(share, _keys(status))
 
-    def _put(self, share: Share, keys: Mapping[Place, str]) -> None:
+    def _put(self, share: Share, keys: Mapping[Place, tuple[str, ...]]) -> None:
         self.drop_share(share.key)
         self._shares[share.key] = share
         ref = share.spec.image_ref
@@ -241,16 +238,17 @@ class Inventory:
         claims = tuple(
             {
                 pool.one((pool.one((place[0], key)), name))
-                for place, key in keys.items()
+                for place, some in keys.items()
+                for key in some
                 for name in _claimed(share, place)
             }
         )
         self._claims_of[share.key] = claims
         if share.homes:
             found = self._claims_in.setdefault(share.key, {})
-            for place, key in keys.items():
+            for place, some in keys.items():
                 into = found.setdefault(share.homes.get(place, ""), set())
-                into |= {((place[0], key), name) for name in _claimed(share, place)}
+                into |= {((place[0], k), name) for k in some for name in _claimed(share, place)}
         for at, account in claims:
             self._claimed.setdefault(at, {}).setdefault(account, Counter())[_operations(share)] += 1
 
@@ -425,6 +423,16 @@ class Inventory:
 def _places(image: GoldenImage) -> frozenset[Place]:
     versions = image.status.versions
     return frozenset(pool.one((i.region, i.image_id)) for v in versions for i in v.images)
+
+
+def key_homes(status: ImageShareStatus) -> dict[KeyPlace, str]:
+    """Keys of other accounts than the own."""
+    found = {(g.region, g.key_id): g.account for g in status.grants if g.account}
+    return found | {(p.region, p.key_id): p.account for p in status.key_policies if p.account}
+
+
+def _keys(status: ImageShareStatus) -> dict[Place, tuple[str, ...]]:
+    return {(i.region, i.image_id): i.keys for i in status.images if i.keys}
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
