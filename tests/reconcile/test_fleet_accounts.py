@@ -147,3 +147,39 @@ def test_a_file_that_changes_cuts_off_no_look_that_is_under_way(aws: SandboxAws)
     assert list(found[0]) == [there]
     with pytest.raises(UnknownAccountError):
         fleet.engine(PROD)
+
+
+def test_accounts_without_a_role_are_not_asked_for_again_and_again(aws: SandboxAws) -> None:
+    here = ami(aws)
+    many = [f"{n:012d}" for n in range(200000000000, 200000000020)]
+    one = share(here, accounts=many, verifyFromConsumer=True)
+    fleet = fleet_of(file_of())
+    one = after(one, passed(fleet, one))
+    found = passed(fleet, one)
+    assert len(found.status.consumers) == len(many)
+    assert found.again is None
+    assert passed(fleet, after(one, found)).status.consumers == found.status.consumers
+    seen = get(found.status.conditions, ConditionType.VERIFIED_FROM_CONSUMER)
+    assert seen is not None
+    assert seen.reason == "NoConsumerRole"
+
+
+def test_what_cannot_be_read_reads_the_same_each_time(aws: SandboxAws) -> None:
+    """Else each look would make a new status and a new Event."""
+    here = ami(aws)
+    one = share(
+        here,
+        accountsFrom=[
+            {"organization": "arn:aws:organizations::123456789012:organization/o-abcde12345"},
+            {"ssmParameter": {"name": "/lists/a", "region": HOME}},
+        ],
+    )
+    aws.faults.fail("GetParameters", "AccessDeniedException", times=100)
+    aws.faults.fail("DescribeOrganization", "AccessDeniedException", times=100)
+    lists = []
+    for _ in range(2):
+        fleet = fleet_of(file_of(organizationLists=True, parameterLists=["*"]))
+        found = passed(fleet, one)
+        lists.append(found.status.lists)
+    assert all("request" not in (n.problem or "") for n in lists[0])
+    assert lists[0] == lists[1]

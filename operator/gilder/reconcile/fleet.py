@@ -64,7 +64,7 @@ class Fleet:
             self._expand,
             self.own.views.now,
         )
-        self.consumers = Consumers(self._consumer, self.own.now)
+        self.consumers = Consumers(self._consumer, self._has_consumer, self.own.now)
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="account")
         self._stopping = False
 
@@ -272,11 +272,14 @@ class Fleet:
     def _expand(self, arn: str) -> frozenset[str]:
         return organizations.expand(self.accounts.organizations().organizations(), arn)
 
-    def _consumer(self, namespace: str, account: str) -> Sessions | None:
+    def _has_consumer(self, namespace: str, account: str) -> bool:
         rule = tenancy.rule_of(self.file, namespace)
-        if not tenancy.may_use_consumer(rule, account):
-            return None
-        return self.accounts.consumer(account)
+        allowed = tenancy.may_use_consumer(rule, account)
+        return allowed and tenancy.consumer_roles(self.file, account) is not None
+
+    def _consumer(self, namespace: str, account: str) -> Sessions | None:
+        allowed = self._has_consumer(namespace, account)
+        return self.accounts.consumer(account) if allowed else None
 
     # Views
 
