@@ -9,6 +9,8 @@ from planworld import (
     GOLDEN,
     HOME,
     HOME_KEY,
+    NOW,
+    OTHER_KEY,
     A,
     B,
     accounts,
@@ -23,7 +25,13 @@ from planworld import (
     world,
 )
 
-from gilder.core.observed import Observed
+from gilder.api.imageshare import ImageShare, Temporary
+from gilder.api.metadata import Metadata
+from gilder.core.actions import CreateGrant
+from gilder.core.declared import declare
+from gilder.core.observed import Observed, Problem
+from gilder.core.report_share import report_share
+from gilder.core.results import Result
 from gilder.core.shares import Gilded, Share
 from gilder.core.sharing import SharePlan, plan_share
 
@@ -107,3 +115,37 @@ def test_who_is_shut_out_keeps_nothing(evasion: str, mode: str) -> None:
     for one, other in ((mine, theirs), (theirs, mine)):
         plan = planned(one, other, golden=let_in, seen=open_to(A, B))
         assert not plan.plan.actions, "as long as it is let in, what it gave is held"
+
+
+def test_a_list_that_may_not_be_read_makes_nobody_a_friend() -> None:
+    """Else it could keep whomever the owner of the image wants to be rid of."""
+    theirs = replace(held(accountsFrom=[{"ssmParameter": {"name": "/a", "region": HOME}}]))
+    source = theirs.spec.accounts_from[0].source
+    refused = declare(theirs, {source: Problem("ListNotAllowed", "no")}, NOW)
+    assert not refused.uncertain
+    assert declare(theirs, {source: Problem("ListNotFound", "no")}, NOW).uncertain
+
+
+def test_an_end_that_is_none_in_utc_is_told() -> None:
+    for until in ("9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"):
+        with pytest.raises(ValueError, match="no such time"):
+            Temporary(account=A, until=until)
+
+
+def test_one_key_of_two_is_not_both() -> None:
+    """Whose second grant fails cannot launch, and status says so."""
+    one = ours(1, key=HOME_KEY)
+    two = replace(one, kms_keys=frozenset({HOME_KEY, OTHER_KEY}))
+    seen = world(view(HOME, [two], grants={OTHER_KEY: ()}))
+    mine = share("mine", accounts=[A])
+    plan = planned(mine, golden=gilded(), seen=seen)
+    problem = Problem("AccessDenied", f"no grants on {OTHER_KEY}")
+    results = [
+        Result(a, problem if a.key == OTHER_KEY else None)
+        for a in plan.plan.actions
+        if isinstance(a, CreateGrant)
+    ]
+    asked = ImageShare(metadata=Metadata(name="mine", namespace="team"), spec=mine.spec)
+    status, _ = report_share(asked, mine, plan, results, NOW)
+    (lack,) = status.lacking
+    assert (lack.principal, lack.key_access, lack.message) == (A, "Missing", problem.message)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,3 +184,100 @@ def test_what_cannot_be_read_reads_the_same_each_time(aws: SandboxAws) -> None:
         lists.append(found.status.lists)
     assert all("request" not in (n.problem or "") for n in lists[0])
     assert lists[0] == lists[1]
+
+
+def in_prod(aws: SandboxAws) -> GoldenImage:
+    """A GoldenImage of PROD with its one version."""
+    image = ami(aws, PROD)
+    tags = {"image": "team/base", "cluster": "test", "version": "1", "role": "home"}
+    aws.client("ec2", HOME, PROD).create_tags(
+        Resources=[image],
+        Tags=[{"Key": f"goldenimage.dev/{k}", "Value": v} for k, v in tags.items()],
+    )
+    return GoldenImage.model_validate(
+        {
+            "metadata": {"name": "base", "namespace": "team"},
+            "spec": {"region": HOME, "account": PROD, "source": {"image": {"id": image}}},
+            "status": {"latest": {"version": 1, "imageId": image}},
+        }
+    )
+
+
+def test_an_account_that_a_namespace_may_use_no_more_is_not_shared_from(aws: SandboxAws) -> None:
+    golden = in_prod(aws)
+    image = golden.status.latest.image_id if golden.status.latest else ""
+    one = share(image, accounts=[A])
+    fleet = fleet_of(file_of())
+    one = after(one, passed(fleet, one, golden), imageRef={"name": "base"})
+    one = after(one, passed(fleet, one, golden))
+    assert users(aws, image, PROD) == {A}
+    fleet.replace(file_of(accounts=["own"]))
+    one = after(one, passed(fleet, one, golden), accounts=[A, B])
+    found = passed(fleet, one, golden)
+    ready = get(found.status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.reason == "AccountNotAllowed"
+    assert ready.message.startswith("GoldenImage team/base: spec.account: ")
+    assert users(aws, image, PROD) == set()
+
+
+def test_an_account_that_a_share_may_not_use_is_told_with_its_own_field(aws: SandboxAws) -> None:
+    one = share(ami(aws), accounts=[A])
+    found = passed(fleet_of(file_of(accounts=[PROD])), one)
+    ready = get(found.status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.message.startswith("spec.imageRef.account: ")
+
+
+def test_who_is_denied_is_not_kept_by_a_share_that_cannot_be_read(aws: SandboxAws) -> None:
+    here = ami(aws)
+    broken = share(here, accounts=[A, B])
+    fleet = fleet_of(file_of())
+    broken = after(broken, passed(fleet, broken))
+    inventory = Inventory("test", fleet.others)
+    mine = share(here)
+    mine = mine.model_copy(update={"metadata": mine.metadata.model_copy(update={"name": "two"})})
+    inventory.put_share(mine)
+    inventory.put_share(broken)
+    scope = inventory.share_scope("team/one")
+    inventory.put_unreadable(replace(scope.mine, unreadable="broken"), broken.status)
+    fleet.replace(file_of(deny={"accounts": [B]}))
+    scope = inventory.share_scope("team/two")
+    fleet.reconcile_share(mine, scope, fleet.own.views.now(), lambda _: None)
+    assert users(aws, here) == {A}
+
+
+def test_an_account_that_is_out_of_reach_is_not_ready(aws: SandboxAws) -> None:
+    golden, here = in_prod(aws), ami(aws)
+    there = golden.status.latest.image_id if golden.status.latest else ""
+    fleet = fleet_of(file_of())
+    own = GoldenImage.model_validate(
+        {
+            "metadata": {"name": "own", "namespace": "team", "labels": {"all": "yes"}},
+            "spec": {"region": HOME, "source": {"image": {"id": here}}},
+            "status": {"latest": {"version": 1, "imageId": here}},
+        }
+    )
+    tags = {"image": "team/own", "cluster": "test", "version": "1", "role": "home"}
+    aws.client("ec2", HOME).create_tags(
+        Resources=[here],
+        Tags=[{"Key": f"goldenimage.dev/{k}", "Value": v} for k, v in tags.items()],
+    )
+    labels = {"all": "yes"}
+    golden = golden.model_copy(
+        update={"metadata": golden.metadata.model_copy(update={"labels": labels})}
+    )
+    one = share(there, accounts=[A])
+    selector = {"selector": {"matchLabels": labels}}
+    aws.faults.fail("AssumeRole", "ServiceUnavailable", times=1000)
+    one = one.model_copy(
+        update={"spec": type(one.spec).model_validate({"imageRef": selector, "accounts": [A]})}
+    )
+    for _ in range(2):
+        found = passed(fleet, one, golden, own)
+        one = one.model_copy(update={"status": found.status})
+    assert users(aws, here) == {A}
+    assert users(aws, there, PROD) == set()
+    ready = get(found.status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert ready.status == "False", ready

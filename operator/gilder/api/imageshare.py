@@ -1,6 +1,6 @@
 """ImageShare: who may launch which AMIs, and the KMS access that takes."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -358,8 +358,9 @@ class Temporary(ApiModel):
         if len([x for x in (self.account, self.organization, self.organizational_unit) if x]) != 1:
             raise ValueError(ONE_PRINCIPAL)
         try:
-            datetime.fromisoformat(self.until)
-        except ValueError as error:
+            # Of the first and the last day some times are none in UTC.
+            datetime.fromisoformat(self.until).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"until: {self.until} is no such time: {error}") from None
         return self
 

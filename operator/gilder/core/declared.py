@@ -140,7 +140,7 @@ class _Lists:
         if isinstance(got, tuple):
             return ListedAccounts(source=source, accounts=got)
         self.problems.append(got)
-        if source not in last:
+        if source not in last and got.reason != "ListNotAllowed":  # which would count for nothing
             self.uncertain = True
         return ListedAccounts(source=source, accounts=last.get(source, ()), problem=got.message)
 

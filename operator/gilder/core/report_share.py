@@ -200,15 +200,17 @@ def _after(state: TargetState, results: Sequence[Result]) -> TargetState:
 def _let_use(state: TargetState, results: Sequence[Result]) -> frozenset[str]:
     """Who was given every key of an AMI just now."""
     keys = state.target.image.kms_keys if state.target.image else frozenset()
-    by_name: dict[str, set[str]] = {}
+    given: set[str] = set()
+    refused: set[str] = set()
     for r in results:
         a = r.action
-        if r.done and isinstance(a, CreateGrant) and not a.extra:
-            by_name.setdefault(a.account, set()).add(a.key)
-        if r.done and isinstance(a, PutKeyPolicy):
-            for name in a.add:
-                by_name.setdefault(name, set()).add(a.key)
-    return frozenset(n for n, given in by_name.items() if keys & given)
+        names: tuple[str, ...] = ()
+        if isinstance(a, CreateGrant) and not a.extra and a.key in keys:
+            names = (a.account,)
+        elif isinstance(a, PutKeyPolicy) and a.key in keys:
+            names = a.add
+        (given if r.done else refused).update(names)
+    return frozenset(given - refused)
 
 
 def _summary(mine: Share, wanted: Sequence[TargetState]) -> str:

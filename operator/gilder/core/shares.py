@@ -83,7 +83,7 @@ class Share:
 
     @property
     def principals(self) -> Principals:
-        if self.unreadable:
+        if self.unreadable and self.declared is None:
             total = NOBODY
             for ours in self.recorded.values():
                 total |= ours

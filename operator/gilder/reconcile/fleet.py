@@ -23,7 +23,7 @@ from gilder.core.observed import Observed, Problem
 from gilder.core.report import action_events
 from gilder.core.report_share import claims, is_drift, report_share
 from gilder.core.results import Result
-from gilder.core.shares import Share
+from gilder.core.shares import Gilded, Share
 from gilder.core.sharing import SharePlan, together
 from gilder.reconcile.consumers import Consumers
 from gilder.reconcile.engine import Engine, SaveImage, passing, unplanned
@@ -40,6 +40,7 @@ Overlay = Callable[[str, Observed], Observed]
 MakeEngine = Callable[..., Engine]
 
 PARALLEL = 8  # accounts at once
+IMAGE_ACCOUNT = "spec.imageRef.account"
 LIST_AGE = 60.0  # most seconds that what AWS Organizations said is used, unless drift is looked for
 
 
@@ -231,21 +232,35 @@ class Fleet:
             scope,
             mine=self._declared(scope.mine, since),
             others=tuple(self._declared(o, since) for o in scope.others),
+            goldens=tuple(self._allowed(g) for g in scope.goldens),
         )
+
+    def _allowed(self, golden: Gilded) -> Gilded:
+        """With why its namespace may not use the account that it is in, if so."""
+        rule = tenancy.rule_of(self.file, golden.namespace)
+        barred = tenancy.may_use_account(rule, golden.account or None, golden.namespace)
+        if barred is None or golden.unreadable:
+            return golden
+        told = f"GoldenImage {golden.key}: {barred.message}"
+        return replace(golden, barred=replace(barred, message=told))
 
     def _declared(self, share: Share, since: float) -> Share:
         spec = share.spec
         plain = not (spec.changes_by_itself or spec.ignore_accounts or spec.kms.grantee_principals)
-        if share.leaving or share.unreadable or (self.file is None and plain):
+        if share.leaving or (self.file is None and (share.unreadable or plain)):
             return share
         rule = tenancy.rule_of(self.file, share.namespace)
+        if share.unreadable:
+            # What it has stays, but for what it may not have.
+            kept, _ = tenancy.judge(rule, share.principals, share.namespace)
+            return replace(share, declared=kept)
         read = self.lists.read(share, since - LIST_AGE, self._permit)
         share = replace(
             share, may_edit_policies=rule.key_policies, may_share_plain=rule.plain_images
         )
         if spec.image_ref.images:
             account = share.plain_account or None
-            barred = tenancy.may_use_account(rule, account, share.namespace)
+            barred = tenancy.may_use_account(rule, account, share.namespace, IMAGE_ACCOUNT)
             share = replace(share, barred=barred)
         namespace = share.namespace
         now = self.own.now()
