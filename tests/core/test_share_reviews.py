@@ -149,3 +149,14 @@ def test_one_key_of_two_is_not_both() -> None:
     status, _ = report_share(asked, mine, plan, results, NOW)
     (lack,) = status.lacking
     assert (lack.principal, lack.key_access, lack.message) == (A, "Missing", problem.message)
+
+
+def test_snapshots_of_a_disabled_ami_are_closed_too() -> None:
+    one = ours(1, state="disabled")
+    there = replace(view(HOME, [one]), permissions={})
+    seen = world(replace(there, volumes={one.snapshots[0]: accounts(A)}))
+    mine = share("mine", recorded={PLACE: accounts(A)}, recorded_volumes=[PLACE], leaving=True)
+    plan = planned(mine, golden=gilded(), seen=seen)
+    assert kinds(plan.plan.actions) == ["ModifySnapshotPermission"]
+    plan = planned(mine, golden=gilded(), seen=world(there))
+    assert not plan.plan.settled, "it is not let go of before its snapshots were looked at"

@@ -281,3 +281,23 @@ def test_an_account_that_is_out_of_reach_is_not_ready(aws: SandboxAws) -> None:
     ready = get(found.status.conditions, ConditionType.READY)
     assert ready is not None
     assert ready.status == "False", ready
+
+
+def test_snapshots_of_a_disabled_ami_are_read(aws: SandboxAws) -> None:
+    here = ami(aws)
+    one = share(here, accounts=[A], snapshots=True)
+    fleet = fleet_of(None)
+    one = after(one, passed(fleet, one))
+    ec2 = aws.client("ec2", HOME)
+    devices = ec2.describe_images(ImageIds=[here])["Images"][0]["BlockDeviceMappings"]
+    snapshot = devices[0]["Ebs"]["SnapshotId"]
+
+    def creators() -> list[Any]:
+        asked = {"SnapshotId": snapshot, "Attribute": "createVolumePermission"}
+        return list(ec2.describe_snapshot_attribute(**asked)["CreateVolumePermissions"])
+
+    assert [c["UserId"] for c in creators()] == [A]
+    ec2.disable_image(ImageId=here)
+    gone = one.metadata.model_copy(update={"deletion_timestamp": "2030-01-01T00:00:00Z"})
+    passed(fleet, one.model_copy(update={"metadata": gone}))
+    assert creators() == []

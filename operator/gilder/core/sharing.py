@@ -352,7 +352,10 @@ def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft
     elif image is not None and image.state != "disabled":
         draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
         return TargetState(target, ours, NOBODY, leaving=True, volumes=volumes)
-    # A deregistered or disabled AMI has no permissions left to take.
+    # Disabling an AMI takes its launch permissions, not those of its snapshots.
+    elif volumes and (unread := _volumes(share, place, NOBODY, union, seen, draft)):
+        return TargetState(target, ours, NOBODY, leaving=True, volumes=True, volumes_missing=unread)
+    # A deregistered or disabled AMI has no launch permissions left to take.
     return TargetState(target, NOBODY, NOBODY, leaving=True, volumes=volumes)
 
 
