@@ -200,3 +200,17 @@ def test_every_key_of_an_image_is_claimed() -> None:
     )
     found.put_share(one.model_copy(update={"status": status}))
     assert found.share_scope("images/other").claims.keys() == {(HOME, KEY), (HOME, second)}
+
+
+def test_what_was_handed_out_stays_as_it_was() -> None:
+    one = share("one", {"name": "base"}, (ONE, ""), accounts=[A])
+    other = share("other", {"name": "other"}, (TWO, ""), accounts=[A])
+    found = inventory(golden("base", ONE), golden("other", TWO), one, other)
+    scope = found.share_scope("images/other")
+    claimed = dict(scope.claims)
+    found.put_share(share("one", {"name": "base"}, (ONE, ""), accounts=[B]))
+    assert scope.claims == claimed
+    assert found.share_scope("images/other").claims[(HOME, KEY)].keys() == {B}
+    found.drop_share("images/one")
+    assert not found.share_scope("images/other").claims
+    assert scope.claims == claimed

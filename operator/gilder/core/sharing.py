@@ -92,9 +92,12 @@ def plan_share(
         draft.wake(share.wake)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
-    union = Union.of(everyone, seen, share.key, cluster).with_claims(claims)
     wanted = {t.place: t for t in mine.targets}
     left = sorted(set(share.recorded) - set(wanted))
+    of_images = {(p[0], k) for p in (*wanted, *left) for k in keys_of(seen, p)}
+    keys = of_images | share.recorded_keys
+    union = Union.of(everyone, seen, share.key, cluster)
+    union = union.with_claims(claims, keys | share.recorded_policies)
     # An AMI that left the selection keeps its permissions while the selection is not known.
     known = mine.complete or share.leaving
 
@@ -107,9 +110,6 @@ def plan_share(
         elif (state := _kept(share, place, union, seen, draft)) is not None:
             states.append(state)
 
-    planned = [*wanted, *left]
-    of_images = {(p[0], k) for p in planned for k in keys_of(seen, p)}
-    keys = of_images | set(share.recorded_keys)
     grants, lacking = plan_grants(cluster, keys, union.mine(share, seen), union, seen, draft)
     policies = _policies(share, of_images, union, seen, cluster, draft)
     _order(draft, seen, union, cluster)

@@ -1,7 +1,7 @@
 """What all ImageShares together declare of the AMIs that one plan looks at."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gilder.core import rules
@@ -64,14 +64,12 @@ class Union:
             draft.take(share, resolution, mine=share.key == planned)
         return draft.whole()
 
-    def with_claims(self, claims: Claims) -> "Union":
-        """Added is what shares of other AMIs need."""
-        if not claims:
-            return self
+    def with_claims(self, claims: Claims, keys: Iterable[KeyPlace]) -> "Union":
+        """Added is what shares of other AMIs need of these keys."""
         grants = {k: dict(v) for k, v in self.grants.items()}
         policies = {k: dict(v) for k, v in self.policies.items()}
-        for key, names in claims.items():
-            for name, operations in names.items():
+        for key in keys:
+            for name, operations in claims.get(key, {}).items():
                 grantee = name.startswith("arn:") or name.isdecimal()
                 into = (grants if grantee else policies).setdefault(key, {})
                 into[name] = into.get(name, frozenset()) | operations

@@ -1,7 +1,7 @@
 """All custom resources in the terms of the core, and who has to do with whom."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ class ShareScope:
         """What concerns one account."""
         others = tuple(_part(o, account) for o in self.others)
         elsewhere = [claims for a, claims in self.apart.items() if a != account]
-        claims = _merged((self.claims, *elsewhere)) if elsewhere else self.claims
+        claims = _Sum((self.claims, *elsewhere)) if elsewhere else self.claims
         return replace(self, mine=_part(self.mine, account), others=others, claims=claims)
 
     def regions_in(self, account: str) -> set[str]:
@@ -75,14 +75,55 @@ class ShareScope:
         return {r for key in there for r in self.regions.get(key, frozenset())}
 
 
-def _merged(some: Iterable[Claims]) -> Claims:
-    total: dict[KeyPlace, dict[str, Operations]] = {}
-    for claims in some:
-        for at, names in claims.items():
-            into = total.setdefault(at, {})
-            for name, operations in names.items():
-                into[name] = into.get(name, frozenset()) | operations
-    return total
+class _Claims(Mapping[KeyPlace, Mapping[str, Operations]]):
+    """What is claimed but by some shares, worked out for the keys that a plan asks for."""
+
+    def __init__(
+        self,
+        claimed: Mapping[KeyPlace, Mapping[str, Counter[Operations]]],
+        less: Mapping[KeyPlace, Mapping[str, Counter[Operations]]],
+    ) -> None:
+        self._claimed = claimed
+        self._less = less
+
+    def __getitem__(self, at: KeyPlace) -> Mapping[str, Operations]:
+        less = self._less.get(at, {})
+        found: dict[str, Operations] = {}
+        for name, counts in self._claimed[at].items():
+            left = counts - less[name] if name in less else counts
+            if left:
+                found[name] = frozenset[str]().union(*left)
+        if not found:
+            raise KeyError(at)
+        return found
+
+    def __iter__(self) -> Iterator[KeyPlace]:
+        return (at for at in self._claimed if self.get(at))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Sum(Mapping[KeyPlace, Mapping[str, Operations]]):
+    """Several claims as one."""
+
+    def __init__(self, parts: Sequence[Claims]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, at: KeyPlace) -> Mapping[str, Operations]:
+        found: dict[str, Operations] = {}
+        for part in self._parts:
+            for name, operations in part.get(at, {}).items():
+                found[name] = found.get(name, frozenset()) | operations
+        if not found:
+            raise KeyError(at)
+        return found
+
+    def __iter__(self) -> Iterator[KeyPlace]:
+        return iter({at for part in self._parts for at in part})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _part(share: Share, account: str) -> Share:
@@ -121,6 +162,8 @@ class Inventory:
         self._by_place: dict[Place, set[str]] = {}  # AMI -> shares that list or claim it
         # Key -> account -> operations -> how many shares claim them; and what each share claims.
         self._claimed: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
+        self._scopes = 0  # that were handed out
+        self._copied: dict[KeyPlace, int] = {}  # of _claimed: how many scopes there were then
         self._claims_of: dict[str, tuple[tuple[KeyPlace, str], ...]] = {}
         # The same by account, of shares with AMIs of another one than the own.
         self._claims_in: dict[str, dict[str, set[tuple[KeyPlace, str]]]] = {}
@@ -250,7 +293,7 @@ class Inventory:
                 into = found.setdefault(share.homes.get(place, ""), set())
                 into |= {((place[0], k), name) for k in some for name in _claimed(share, place)}
         for at, account in claims:
-            self._claimed.setdefault(at, {}).setdefault(account, Counter())[_operations(share)] += 1
+            self._count(at, account, _operations(share), 1)
 
     def drop_share(self, key: str) -> None:
         share = self._shares.pop(key, None)
@@ -270,10 +313,22 @@ class Inventory:
             _discard(self._by_place, place, key)
         self._claims_in.pop(key, None)
         for at, account in self._claims_of.pop(key, ()):
-            counts = self._claimed[at][account]
-            counts[_operations(share)] -= 1
-            if not +counts:
-                del self._claimed[at][account]
+            self._count(at, account, _operations(share), -1)
+
+    def _count(self, at: KeyPlace, name: str, operations: Operations, by: int) -> None:
+        """One share more or less claims this. What was handed out is copied before it changes."""
+        if self._copied.get(at) != self._scopes:
+            self._copied[at] = self._scopes
+            self._claimed[at] = dict(self._claimed.get(at, {}))
+        names = self._claimed[at]
+        counts = Counter(names.get(name, ()))
+        counts[operations] += by
+        if +counts:
+            names[name] = +counts
+        else:
+            names.pop(name, None)
+        if not names:
+            del self._claimed[at], self._copied[at]
 
     # Questions
 
@@ -407,17 +462,13 @@ class Inventory:
 
     def _claims(self, but: set[str]) -> Claims:
         """What shares other than these need on each key."""
-        less: dict[tuple[KeyPlace, str], Counter[Operations]] = {}
+        less: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
         for key in but:
-            for claim in self._claims_of.get(key, ()):
-                less.setdefault(claim, Counter())[_operations(self._shares[key])] += 1
-        found: dict[KeyPlace, dict[str, Operations]] = {}
-        for at, accounts in self._claimed.items():
-            for account, counts in accounts.items():
-                left = counts - less.get((at, account), Counter())
-                if left:
-                    found.setdefault(at, {})[account] = frozenset().union(*left)
-        return found
+            operations = _operations(self._shares[key])
+            for at, name in self._claims_of.get(key, ()):
+                less.setdefault(at, {}).setdefault(name, Counter())[operations] += 1
+        self._scopes += 1
+        return _Claims(dict(self._claimed), less)
 
 
 def _places(image: GoldenImage) -> frozenset[Place]:
