@@ -13,6 +13,7 @@ from planworld import (
     OTHER_KEY,
     A,
     B,
+    C,
     accounts,
     ami,
     gilded,
@@ -27,9 +28,10 @@ from planworld import (
 
 from gilder.api.imageshare import ImageShare, Temporary
 from gilder.api.metadata import Metadata
+from gilder.core import tenancy
 from gilder.core.actions import CreateGrant
 from gilder.core.declared import declare
-from gilder.core.observed import Observed, Problem
+from gilder.core.observed import Observed, Principals, Problem
 from gilder.core.report_share import report_share
 from gilder.core.results import Result
 from gilder.core.shares import Gilded, Share
@@ -160,3 +162,20 @@ def test_snapshots_of_a_disabled_ami_are_closed_too() -> None:
     assert kinds(plan.plan.actions) == ["ModifySnapshotPermission"]
     plan = planned(mine, golden=gilded(), seen=world(there))
     assert not plan.plan.settled, "it is not let go of before its snapshots were looked at"
+
+
+def test_a_list_that_grew_too_long_lets_nobody_in_and_takes_from_nobody() -> None:
+    mine = share("mine", accountsFrom=[{"configMap": {"name": "m"}}], recorded={PLACE: accounts(A)})
+    source = mine.spec.accounts_from[0].source
+
+    def judged(most: int, *listed: str) -> Principals:
+        rule = replace(tenancy.OPEN, max_principals=most)
+        found = declare(mine, {source: listed}, NOW, lambda who: tenancy.judge(rule, who, "team"))
+        assert found.declared is not None
+        assert bool(found.refused) is (len(listed) > most)
+        return found.declared
+
+    assert judged(2, A, B) == accounts(A, B)
+    assert judged(1, A, B) == accounts(A)
+    assert judged(1, B, C) == accounts(), "who left the list is let go"
+    assert judged(1, B) == accounts(B)
