@@ -179,3 +179,18 @@ def test_a_list_that_grew_too_long_lets_nobody_in_and_takes_from_nobody() -> Non
     assert judged(1, A, B) == accounts(A)
     assert judged(1, B, C) == accounts(), "who left the list is let go"
     assert judged(1, B) == accounts(B)
+
+
+def test_a_selector_tells_nothing_of_images_that_let_nobody_in() -> None:
+    """Neither their names nor a refusal that never ends."""
+    some = {"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}
+    theirs = held(imageRef={"selector": some, "namespace": "team"})
+    closed = gilded(labels={"tier": "web"})
+    plan = planned(theirs, golden=closed, seen=open_to(A))
+    assert kinds(plan.plan.actions) == ["ModifyLaunchPermission", "RevokeGrant"]
+    assert not plan.plan.problems
+    assert "base" not in " ".join(plan.plan.waiting)
+    opened = replace(closed, key="team/open", name="open", allowed_namespaces=("shop",))
+    plan = plan_share(theirs, (), [closed, opened], REGIONS, open_to(A), CLUSTER)
+    assert plan.resolution.waiting == ()
+    assert not plan.plan.problems

@@ -229,15 +229,20 @@ def _selection(
     if spec.image_ref.name is not None and not selected:
         there = f"{share.source_namespace}/{spec.image_ref.name}"
         waiting.append(f"GoldenImage {there} to be created")
-    if spec.image_ref.selector is not None and not selected:
+    let_in = [g for g in selected if g.unreadable or g.admits(share.namespace)]
+    if spec.image_ref.selector is not None and not let_in:
         # Known for certain, unlike a name that may appear: what was selected before is let go.
         idle = ("a GoldenImage that spec.imageRef.selector selects",)
+        if share.source_namespace != share.namespace:
+            idle = (f"{idle[0]} and whose spec.allowedNamespaces has {share.namespace}",)
     for golden in selected:
         if golden.unreadable:
             waiting.append(f"GoldenImage {golden.key} to have a valid spec")
             continue
         if not golden.admits(share.namespace):
-            refused.append(_shut_out(share, golden))
+            # By its label it is not selected, nor named: the names of others are theirs.
+            if spec.image_ref.name is not None:
+                refused.append(_shut_out(share, golden))
             continue
         if golden.barred is not None:
             refused.append(golden.barred)
@@ -258,8 +263,8 @@ def _selection(
             if not found:
                 waiting.append(f"GoldenImage {golden.key} to be available in {region}")
             targets += found
-    missing = wanted - {r for g in selected for r in regions.get(g.key, frozenset())}
-    if selected and missing and all(g.latest for g in selected):
+    missing = wanted - {r for g in let_in for r in regions.get(g.key, frozenset())}
+    if let_in and missing and all(g.latest for g in let_in):
         problems.append(
             Problem(
                 "RegionNotReplicated",
