@@ -10,6 +10,7 @@ from planworld import (
     HOME,
     HOME_KEY,
     NOW,
+    ORG_ID,
     OTHER_KEY,
     A,
     B,
@@ -18,6 +19,7 @@ from planworld import (
     ami,
     gilded,
     grant,
+    key,
     kinds,
     ours,
     reasons,
@@ -29,13 +31,15 @@ from planworld import (
 from gilder.api.imageshare import ImageShare, Temporary
 from gilder.api.metadata import Metadata
 from gilder.core import tenancy
-from gilder.core.actions import CreateGrant
+from gilder.core.actions import CreateGrant, PutKeyPolicy
 from gilder.core.declared import declare
 from gilder.core.observed import Observed, Principals, Problem
+from gilder.core.plan import Draft
 from gilder.core.report_share import report_share
 from gilder.core.results import Result
 from gilder.core.shares import Gilded, Share
 from gilder.core.sharing import SharePlan, plan_share
+from gilder.core.statements import plan_policies, statement
 
 PLACE = (HOME, ami(1))
 REGIONS = {GOLDEN: frozenset({HOME})}
@@ -194,3 +198,43 @@ def test_a_selector_tells_nothing_of_images_that_let_nobody_in() -> None:
     plan = plan_share(theirs, (), [closed, opened], REGIONS, open_to(A), CLUSTER)
     assert plan.resolution.waiting == ()
     assert not plan.plan.problems
+
+
+def test_who_is_not_wanted_makes_room_in_a_full_key_policy() -> None:
+    old = [f"{ORG_ID}/ou-abcd-old{n:029d}" for n in range(300)]
+    new = [f"{ORG_ID}/ou-abcd-new{n:029d}" for n in range(300)]
+    place = (HOME, HOME_KEY)
+
+    def planned_policy(there: list[str], want: list[str]) -> Draft:
+        policy = {"Statement": [statement(CLUSTER, there, ["Decrypt"])] if there else []}
+        seen = world(view(HOME, keys=[key(HOME_KEY, policy=policy)]))
+        draft = Draft()
+        wanted = {place: dict.fromkeys(want, frozenset({"Decrypt"}))}
+        plan_policies(CLUSTER, [place], wanted, {}, seen, draft)
+        return draft
+
+    first = planned_policy(old, new)
+    (change,) = first.actions
+    assert isinstance(change, PutKeyPolicy)
+    assert (change.add, change.remove) == ((), tuple(sorted(old)))
+    (change,) = planned_policy([], new).actions
+    assert isinstance(change, PutKeyPolicy)
+    assert change.add == tuple(sorted(new))
+    assert reasons(planned_policy(old, [*old, *new]).problems) == ["KeyPolicyTooLarge"]
+
+
+def test_status_has_room_for_the_grants_of_many_accounts() -> None:
+    many = [f"{n:012d}" for n in range(200000000000, 200000001000)]
+    role = "arn:aws:iam::{account}:role/" + "r" * 40
+    kms = {"operations": ["Decrypt"], "granteePrincipals": [role + "1", role + "2"]}
+    given = [grant(w) for w in many]
+    for n in ("1", "2"):
+        given += [grant(role.replace("{account}", a) + n) for a in many]
+    seen = world(view(HOME, [ours(1, key=HOME_KEY)], grants={HOME_KEY: given}))
+    mine = share("mine", accounts=many, kms=kms)
+    asked = ImageShare(metadata=Metadata(name="mine", namespace="team"), spec=mine.spec)
+    plan = planned(mine, golden=gilded(), seen=seen)
+    assert len(plan.grants) == 3000
+    status, _ = report_share(asked, mine, plan, (), NOW)
+    assert len(status.grants) == 2000
+    assert len(status.model_dump_json(by_alias=True)) < 1_000_000

@@ -608,7 +608,10 @@ class ImageShareStatus(ApiModel):
         tuple[LackingAccess, ...],
         Field(description="Who is declared and cannot launch what; the first 50."),
     ] = ()
-    grants: tuple[SharedGrant, ...] = ()
+    grants: Annotated[
+        tuple[SharedGrant, ...],
+        Field(description="Grants that this share needs; of more than 2000 some of each key."),
+    ] = ()
     key_policies: tuple[SharedKeyPolicy, ...] = ()
     lists: tuple[ListedAccounts, ...] = ()
     consumers: Annotated[

@@ -25,6 +25,7 @@ from gilder.core.shares import Place, Share
 from gilder.core.sharing import SharePlan, TargetState
 from gilder.core.times import rfc3339
 
+MOST_GRANTS = 2000  # in status.grants; a quarter of a kilobyte each, and etcd takes 1.5 MB
 MOST_REMOVED = 50  # principals in status.removed
 KEY_REASONS = ("DefaultKeyNotShareable",)
 
@@ -424,7 +425,18 @@ def _grants(
             for g in old
             if (g.region, g.key_id, g.principal) not in known and g.grant_id not in gone
         ]
-    return tuple(sorted(now, key=lambda g: (g.region, g.key_id, g.principal)))
+    return _fewer(sorted(now, key=lambda g: (g.region, g.key_id, g.principal)))
+
+
+def _fewer(grants: Sequence[SharedGrant]) -> tuple[SharedGrant, ...]:
+    """As many as an object in Kubernetes has room for; some of each key, which are its record."""
+    if len(grants) <= MOST_GRANTS:
+        return tuple(grants)
+    by_key: dict[tuple[str, str], list[SharedGrant]] = {}
+    for one in grants:
+        by_key.setdefault((one.region, one.key_id), []).append(one)
+    each = max(1, MOST_GRANTS // len(by_key))
+    return tuple(g for some in by_key.values() for g in some[:each])
 
 
 def _key_policies(
