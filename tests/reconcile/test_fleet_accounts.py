@@ -301,3 +301,11 @@ def test_snapshots_of_a_disabled_ami_are_read(aws: SandboxAws) -> None:
     gone = one.metadata.model_copy(update={"deletion_timestamp": "2030-01-01T00:00:00Z"})
     passed(fleet, one.model_copy(update={"metadata": gone}))
     assert creators() == []
+
+
+def test_no_call_is_made_for_a_list_in_a_region_that_does_not_exist(aws: SandboxAws) -> None:
+    one = share(ami(aws), accountsFrom=[{"ssmParameter": {"name": "/a", "region": "eu-none-1"}}])
+    found = passed(fleet_of(None), one)
+    (said,) = found.status.lists
+    assert "no AWS Region eu-none-1" in said.problem
+    assert aws.requests.total("GetParameters") == 0

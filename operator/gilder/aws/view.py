@@ -186,6 +186,8 @@ class Views:
         self, region: str, names: frozenset[str], since: float
     ) -> dict[str, str | Problem]:
         """SSM parameters by name, not older than `since`; "" for those that do not exist."""
+        if lack := self._region_problem(region):
+            return dict.fromkeys(names, lack)  # a call there would only be waited for
         known = self._region(region)
         with known.lock:
             return self._parameters(known, names, since)
