@@ -10,6 +10,7 @@ from planworld import (
     HOME,
     HOME_KEY,
     NOW,
+    ORG,
     ORG_ID,
     OTHER_KEY,
     A,
@@ -31,7 +32,7 @@ from planworld import (
 from gilder.api.imageshare import ImageShare, Temporary
 from gilder.api.metadata import Metadata
 from gilder.core import tenancy
-from gilder.core.actions import CreateGrant, PutKeyPolicy
+from gilder.core.actions import CreateGrant, ModifyLaunchPermission, PutKeyPolicy
 from gilder.core.declared import declare
 from gilder.core.observed import Observed, Principals, Problem
 from gilder.core.plan import Draft
@@ -238,3 +239,16 @@ def test_status_has_room_for_the_grants_of_many_accounts() -> None:
     status, _ = report_share(asked, mine, plan, (), NOW)
     assert len(status.grants) == 2000
     assert len(status.model_dump_json(by_alias=True)) < 1_000_000
+
+
+def test_an_organization_waits_for_its_statement() -> None:
+    policy = {"Statement": [{"Sid": "Own", "Effect": "Allow", "Action": "kms:*"}]}
+    one = ours(1, key=HOME_KEY)
+    seen = world(view(HOME, [one], keys=[key(HOME_KEY, policy=policy)]))
+    kms = {"mode": "KeyPolicy", "operations": ["Decrypt"]}
+    plan = planned(share("mine", organizations=[ORG], kms=kms), golden=gilded(), seen=seen)
+    first, then = plan.plan.actions
+    assert (first.kind, then.kind) == ("PutKeyPolicy", "ModifyLaunchPermission")
+    assert isinstance(then, ModifyLaunchPermission)
+    assert then.needs == {(ORG_ID, HOME_KEY)}
+    assert plan.states[0].keyless == {ORG_ID}

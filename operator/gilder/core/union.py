@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 from gilder.core import rules
 from gilder.core.observed import (
@@ -17,6 +18,8 @@ from gilder.core.observed import (
 )
 from gilder.core.shares import Claims, KeyPlace, Place, Resolution, Share
 from gilder.core.statements import editable, reach, reaches, replaced, sid
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Union:
     volume_heirs: Mapping[Place, Principals]
     # Given by shares that may not keep it, and that change nothing themselves.
     evicted: Mapping[Place, Principals] = field(default_factory=dict)
+    totals: Mapping[Place, Principals] = field(default_factory=dict)  # of `allowed`
 
     @staticmethod
     def of(
@@ -102,10 +106,30 @@ class Union:
         return who - self.principals(place) - self.held.get(place, NOBODY)
 
     def principals(self, place: Place) -> Principals:
-        total = NOBODY
-        for may in self.allowed.get(place, {}).values():
-            total |= may.principals
-        return total
+        return self.totals.get(place, NOBODY)
+
+
+class _Gathered(Generic[K]):
+    """Principals by place, put together once: thousands of shares may name one AMI."""
+
+    def __init__(self) -> None:
+        self._some: dict[K, list[Principals]] = {}
+
+    def add(self, at: K, who: Principals) -> None:
+        if who:
+            self._some.setdefault(at, []).append(who)
+
+    def whole(self) -> dict[K, Principals]:
+        return {at: _sum(some) for at, some in self._some.items()}
+
+
+def _sum(some: Sequence[Principals]) -> Principals:
+    return Principals(
+        frozenset[str]().union(*(p.accounts for p in some)),
+        frozenset[str]().union(*(p.organizations for p in some)),
+        frozenset[str]().union(*(p.units for p in some)),
+        any(p.public for p in some),
+    )
 
 
 class _Draft:
@@ -118,17 +142,17 @@ class _Draft:
         self.authoritative: set[Place] = set()
         self.grants: dict[KeyPlace, dict[str, frozenset[str]]] = {}
         self.policies: dict[KeyPlace, dict[str, frozenset[str]]] = {}
-        self.held: dict[Place, Principals] = {}
+        self.held: _Gathered[Place] = _Gathered()
         self.held_grants: set[tuple[str, str, str]] = set()
         self.held_policies: dict[KeyPlace, frozenset[str]] = {}
-        self.claimed: dict[Place, Principals] = {}
-        self.keyed: dict[Place, frozenset[str]] = {}
-        self.volumes: dict[tuple[str, str], Principals] = {}
-        self.held_volumes: dict[tuple[str, str], Principals] = {}
+        self.claimed: _Gathered[Place] = _Gathered()
+        self.keyed: dict[Place, set[str]] = {}
+        self.volumes: _Gathered[tuple[str, str]] = _Gathered()
+        self.held_volumes: _Gathered[tuple[str, str]] = _Gathered()
         self.strict_volumes: set[tuple[str, str]] = set()
-        self.heirs: dict[Place, Principals] = {}
-        self.volume_heirs: dict[Place, Principals] = {}
-        self.evicted: dict[Place, Principals] = {}
+        self.heirs: _Gathered[Place] = _Gathered()
+        self.volume_heirs: _Gathered[Place] = _Gathered()
+        self.evicted: _Gathered[Place] = _Gathered()
 
     def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
         passive = not mine and share.passive
@@ -137,11 +161,10 @@ class _Draft:
                 self._inherit(place, ours, volumes=place in share.recorded_volumes)
         if not mine and not passive:
             for place, ours in share.recorded.items():
-                self.claimed[place] = self.claimed.get(place, NOBODY) | ours
+                self.claimed.add(place, ours)
         if passive or share.unreadable:
             for place in resolution.shut_out:
-                had = self.evicted.get(place, NOBODY)
-                self.evicted[place] = had | share.recorded[place]
+                self.evicted.add(place, share.recorded[place])
         if (passive or not resolution.complete) and not share.leaving:
             if not resolution.complete:
                 for at in self._keys_on_record(share, resolution.shut_out):
@@ -179,9 +202,9 @@ class _Draft:
         if share.spec.mode == "Authoritative":
             self.authoritative.add(place)
         operations = frozenset[str](kms.operations)
-        keyed = self.keyed.get(place, frozenset())
+        keyed = self.keyed.setdefault(place, set())
         if kms.grants and image.kms_keys:
-            keyed |= may.principals.accounts
+            keyed.update(may.principals.accounts)
         for key in image.kms_keys:
             at = (place[0], key)
             if kms.grants:
@@ -193,13 +216,12 @@ class _Draft:
                 let_in = self.policies.setdefault(at, {})
                 for name in reaches(may.principals):
                     let_in[name] = let_in.get(name, frozenset()) | operations
-                keyed |= let_in.keys()
-        self.keyed[place] = keyed
+                keyed.update(let_in)
         if share.spec.snapshots:
             for snapshot in image.snapshots:
                 where = (place[0], snapshot)
                 some = Principals(may.principals.accounts)
-                self.volumes[where] = self.volumes.get(where, NOBODY) | some
+                self.volumes.add(where, some)
                 if share.spec.mode == "Authoritative":
                     self.strict_volumes.add(where)
 
@@ -216,19 +238,18 @@ class _Draft:
             self.held_policies[at] = self.held_policies.get(at, frozenset()) | reaches(who)
 
     def _inherit(self, place: Place, who: Principals, *, volumes: bool) -> None:
-        self.heirs[place] = self.heirs.get(place, NOBODY) | who
+        self.heirs.add(place, who)
         if volumes:
-            had = self.volume_heirs.get(place, NOBODY)
-            self.volume_heirs[place] = had | Principals(who.accounts)
+            self.volume_heirs.add(place, Principals(who.accounts))
 
     def _hold(self, place: Place, who: Principals) -> None:
-        self.held[place] = self.held.get(place, NOBODY) | who
+        self.held.add(place, who)
 
     def _hold_volumes(self, place: Place, who: Principals) -> None:
         image = self.seen.region(place[0]).images.get(place[1])
         for snapshot in image.snapshots if image else ():
             at = (place[0], snapshot)
-            self.held_volumes[at] = self.held_volumes.get(at, NOBODY) | who
+            self.held_volumes.add(at, who)
 
     def whole(self) -> Union:
         return Union(
@@ -236,17 +257,18 @@ class _Draft:
             frozenset(self.authoritative),
             self.grants,
             self.policies,
-            self.held,
+            self.held.whole(),
             frozenset(self.held_grants),
             self.held_policies,
-            self.claimed,
-            self.keyed,
-            self.volumes,
-            self.held_volumes,
+            self.claimed.whole(),
+            {p: frozenset(who) for p, who in self.keyed.items()},
+            self.volumes.whole(),
+            self.held_volumes.whole(),
             frozenset(self.strict_volumes),
-            self.heirs,
-            self.volume_heirs,
-            self.evicted,
+            self.heirs.whole(),
+            self.volume_heirs.whole(),
+            self.evicted.whole(),
+            {p: _sum([a.principals for a in some.values()]) for p, some in self.allowed.items()},
         )
 
 
