@@ -60,6 +60,20 @@ def test_a_share_that_no_model_reads_keeps_what_its_status_claims() -> None:
     assert "nonsense" in held.unreadable
 
 
+def test_a_share_that_no_model_reads_goes_on_to_need_its_grants() -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1"
+    place = {"region": "eu-west-1", "accounts": ["222222222222"], "kmsKeyId": key}
+    store = Store("test")
+    for one, ami, spec in (
+        (SHARE, "ami-1", {"imageRef": {"name": "a", "nonsense": 1}}),
+        (Key("ImageShare", "images", "other"), "ami-2", {"imageRef": {"name": "b"}}),
+    ):
+        status = {"images": [{**place, "imageId": ami}]}
+        store.put(body(one, "1", spec, status=status))
+        last = one
+    assert "222222222222" in store.share_scope(last).claims[("eu-west-1", key)]
+
+
 def test_a_listing_is_taken_in_and_says_what_it_named() -> None:
     store = Store("test")
     store.put(body(IMAGE, "3", GOOD))

@@ -1,6 +1,6 @@
 """ImageShare: who may launch which AMIs, and the KMS access that takes."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -358,8 +358,9 @@ class Temporary(ApiModel):
         if len([x for x in (self.account, self.organization, self.organizational_unit) if x]) != 1:
             raise ValueError(ONE_PRINCIPAL)
         try:
-            datetime.fromisoformat(self.until)
-        except ValueError as error:
+            # Of the first and the last day some times are none in UTC.
+            datetime.fromisoformat(self.until).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"until: {self.until} is no such time: {error}") from None
         return self
 
@@ -524,9 +525,16 @@ class SharedImage(ApiModel):
     ] = False
     missing: Annotated[tuple[str, ...], Field(description="Declared and not in place.")] = ()
     kms_key_id: str | None = None
+    kms_key_ids: Annotated[
+        tuple[str, ...], Field(description="All keys of its snapshots, where they are several.")
+    ] = ()
     account: Annotated[
         str | None, Field(description="Owner; absent: the operator's own account.")
     ] = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.kms_key_ids or ((self.kms_key_id,) if self.kms_key_id else ())
 
 
 class LackingAccess(ApiModel):
@@ -600,7 +608,10 @@ class ImageShareStatus(ApiModel):
         tuple[LackingAccess, ...],
         Field(description="Who is declared and cannot launch what; the first 50."),
     ] = ()
-    grants: tuple[SharedGrant, ...] = ()
+    grants: Annotated[
+        tuple[SharedGrant, ...],
+        Field(description="Grants that this share needs; of more than 2000 some of each key."),
+    ] = ()
     key_policies: tuple[SharedKeyPolicy, ...] = ()
     lists: tuple[ListedAccounts, ...] = ()
     consumers: Annotated[

@@ -21,6 +21,9 @@ TYPES: Mapping[str, Any] = {
     "x86_64_mac": "mac1.metal",
 }
 OTHER: Any = "t3.nano"
+# The account has no default VPC, without which a launch must name a subnet: nothing about the AMI.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+NO_NETWORK = frozenset({"VPCIdNotSpecified", "VPCResourceNotSpecified"})
 # What AWS says in place of doing a thing that it would have done.
 WOULD = frozenset({"DryRunOperation", "DryRunOperationException"})
 
@@ -48,7 +51,8 @@ def visible(ec2: "EC2Client", ids: Iterable[str]) -> dict[str, dict[str, str]]:
 
 @needs("ec2:RunInstances")
 def dry_run(ec2: "EC2Client", image: str, architecture: str) -> str:
-    """Empty when this account may launch an AMI, else what AWS says.
+    """Empty when this account may launch an AMI, or cannot try for want of a default VPC; else
+    what AWS says.
 
     It says nothing about the key of an encrypted AMI, which a launch uses only later.
     Raises what says nothing about the AMI: throttling, outages, credentials.
@@ -62,7 +66,7 @@ def dry_run(ec2: "EC2Client", image: str, architecture: str) -> str:
             DryRun=True,
         )
     except ClientError as error:
-        return _said(error)
+        return "" if errors.code(error) in NO_NETWORK else _said(error)
     return ""
 
 

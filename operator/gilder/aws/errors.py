@@ -140,6 +140,15 @@ def message(error: BaseException) -> str:
     return str(error)
 
 
+# New with every call, so that what is kept in status would change with each look.
+_PASSING = re.compile(r" \(request [^)]*\)|\s*Encoded authorization failure message: \S+")
+
+
+def lasting(message: str) -> str:
+    """A message without what AWS makes anew for each call."""
+    return _PASSING.sub("", message)
+
+
 def problem(error: BaseException, doing: str, region: str | None = None) -> Problem:
     """The Problem that an AWS error stands for; `doing` is the call, for people.
 

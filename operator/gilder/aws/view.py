@@ -186,6 +186,8 @@ class Views:
         self, region: str, names: frozenset[str], since: float
     ) -> dict[str, str | Problem]:
         """SSM parameters by name, not older than `since`; "" for those that do not exist."""
+        if lack := self._region_problem(region):
+            return dict.fromkeys(names, lack)  # a call there would only be waited for
         known = self._region(region)
         with known.lock:
             return self._parameters(known, names, since)
@@ -211,10 +213,12 @@ class Views:
                 image = view.images.get(image_id)
                 if image is not None and image.owner == seen.account:
                     arns |= image.kms_keys
-                    if image.available and AFTER_APPLY not in image_id:
+                    if AFTER_APPLY in image_id:
+                        continue
+                    if image.available:
                         mine.append(image_id)
-                        if (name, image_id) in needs.volumes:
-                            parts += image.snapshots
+                    if (name, image_id) in needs.volumes:
+                        parts += image.snapshots  # whose permissions a disabled AMI leaves
             pending[name] = self._start_access(
                 self._region(name), sorted(mine), sorted(set(parts)), sorted(arns), needs, since
             )

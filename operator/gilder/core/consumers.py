@@ -72,11 +72,15 @@ def fingerprint(spec: ImageShareSpec, images: Sequence[Image]) -> str:
     )
 
 
-def due(before: Consumer | None, mark: str, now: datetime) -> float:
-    """Seconds until an account is to be looked at; 0 for at once."""
-    if before is None or before.digest != mark:
+def due(before: Consumer | None, mark: str, now: datetime, many: int = 0) -> float:
+    """Seconds until an account is to be looked at; 0 for at once.
+
+    Of `many` accounts the ones with something amiss are looked at again less often, so that there
+    is an end to looking.
+    """
+    if before is None or before.digest != mark or before.message == NO_ROLE:
         return 0.0
-    age = AGE if before.message is None else RETRY
+    age = AGE if before.message is None else min(AGE, max(RETRY, float(many)))
     return max(0.0, age - passed(before.checked, now))
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from gilder.api.imageshare import AccountList, ImageShareSpec, ListedAccounts, Temporary
 from gilder.core.observed import NOBODY, Principals, Problem
 from gilder.core.shares import Share, written
+from gilder.core.tenancy import TOO_MANY
 from gilder.core.times import rfc3339
 
 ANNOUNCED = timedelta(hours=24)  # before its end, an access that ends is told of
@@ -59,7 +60,11 @@ def declare(
     for one in temporary:
         total |= _principal(one)
     ignored = Principals(frozenset(spec.ignore_accounts))
-    total, refused = judge(total - ignored)
+    asked = total - ignored
+    total, refused = judge(asked)
+    if any(p.reason == TOO_MANY for p in refused):
+        # Nobody can say which of them are meant. A list that grew takes nothing from those it had.
+        total, _ = judge(asked & _on_record(share))
     ending = _ending(temporary, lasting)
     soon = tuple((n, rfc3339(u)) for n, u in sorted(ending.items()) if u - now <= ANNOUNCED)
     turns = [t for u in ending.values() for t in (u, u - ANNOUNCED) if t > now]
@@ -72,6 +77,13 @@ def declare(
         expiring=soon,
         wake=max(0.5, (min(turns) - now).total_seconds()) if turns else None,
     )
+
+
+def _on_record(share: Share) -> Principals:
+    total = NOBODY
+    for ours in share.recorded.values():
+        total |= ours
+    return total
 
 
 def next_end(spec: ImageShareSpec, now: datetime) -> str | None:
@@ -140,7 +152,7 @@ class _Lists:
         if isinstance(got, tuple):
             return ListedAccounts(source=source, accounts=got)
         self.problems.append(got)
-        if source not in last:
+        if source not in last and got.reason != "ListNotAllowed":  # which would count for nothing
             self.uncertain = True
         return ListedAccounts(source=source, accounts=last.get(source, ()), problem=got.message)
 

@@ -77,10 +77,17 @@ def _why(state: TargetState, key: str, results: Sequence[Result], *, refused: bo
         if r.problem is None:
             continue
         match r.action:
-            case CreateGrant(account=account) if account == key:
+            case CreateGrant(account=account, extra=False) if account == key and _under(
+                state, r.action.key
+            ):
                 return r.problem.message
-            case PutKeyPolicy(add=add) if key in add:
+            case PutKeyPolicy(add=add) if key in add and _under(state, r.action.key):
                 return r.problem.message
             case ModifyLaunchPermission(image=image) if image == state.target.image_id:
                 return r.problem.message
     return UNDER_WAY
+
+
+def _under(state: TargetState, key: str) -> bool:
+    image = state.target.image
+    return image is not None and key in image.kms_keys

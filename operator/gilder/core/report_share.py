@@ -25,6 +25,7 @@ from gilder.core.shares import Place, Share
 from gilder.core.sharing import SharePlan, TargetState
 from gilder.core.times import rfc3339
 
+MOST_GRANTS = 2000  # in status.grants; a quarter of a kilobyte each, and etcd takes 1.5 MB
 MOST_REMOVED = 50  # principals in status.removed
 KEY_REASONS = ("DefaultKeyNotShareable",)
 
@@ -135,7 +136,7 @@ def report_share(
         observed_generation=generation,
         conditions=conditions,
         account=", ".join(plan.accounts) or old.account,
-        images=tuple(sorted(_images(states, results, mine), key=lambda i: (i.region, i.image_id))),
+        images=_remembering(_images(states, results, mine), old),
         lacking=lacking(share.spec, wanted, results),
         grants=_grants(plan, results, old.grants, settled),
         key_policies=_key_policies(plan, results, old.key_policies, settled),
@@ -200,15 +201,17 @@ def _after(state: TargetState, results: Sequence[Result]) -> TargetState:
 def _let_use(state: TargetState, results: Sequence[Result]) -> frozenset[str]:
     """Who was given every key of an AMI just now."""
     keys = state.target.image.kms_keys if state.target.image else frozenset()
-    by_name: dict[str, set[str]] = {}
+    given: set[str] = set()
+    refused: set[str] = set()
     for r in results:
         a = r.action
-        if r.done and isinstance(a, CreateGrant) and not a.extra:
-            by_name.setdefault(a.account, set()).add(a.key)
-        if r.done and isinstance(a, PutKeyPolicy):
-            for name in a.add:
-                by_name.setdefault(name, set()).add(a.key)
-    return frozenset(n for n, given in by_name.items() if keys & given)
+        names: tuple[str, ...] = ()
+        if isinstance(a, CreateGrant) and not a.extra and a.key in keys:
+            names = (a.account,)
+        elif isinstance(a, PutKeyPolicy) and a.key in keys:
+            names = a.add
+        (given if r.done else refused).update(names)
+    return frozenset(given - refused)
 
 
 def _summary(mine: Share, wanted: Sequence[TargetState]) -> str:
@@ -348,10 +351,25 @@ def _images(
     return images
 
 
+def _remembering(images: Sequence[SharedImage], old: ImageShareStatus) -> tuple[SharedImage, ...]:
+    """In order, and with what could not be seen now as it was: by the keys of these AMIs other
+    shares know which grants are needed."""
+    before = {(i.region, i.image_id): i for i in old.images}
+    found = []
+    for one in sorted(images, key=lambda i: (i.region, i.image_id)):
+        was = before.get((one.region, one.image_id))
+        if was is not None and one.kms_key_id is None:
+            kept = {n: getattr(was, n) for n in ("image", "version", "kms_key_id", "kms_key_ids")}
+            one = one.model_copy(update={k: v for k, v in kept.items() if v})
+        found.append(one)
+    return tuple(found)
+
+
 def _shared(
     state: TargetState, ours: Principals, word: str, missing: Sequence[str] = ()
 ) -> SharedImage:
     target = state.target
+    keys = tuple(sorted(target.image.kms_keys)) if target.image else ()
     return SharedImage(
         region=target.region,
         image_id=target.image_id,
@@ -365,7 +383,8 @@ def _shared(
         public=ours.public,
         snapshots=state.volumes,
         missing=tuple(missing),
-        kms_key_id=min(target.image.kms_keys, default=None) if target.image else None,
+        kms_key_id=keys[0] if keys else None,
+        kms_key_ids=keys if len(keys) > 1 else (),
         account=target.account or None,
     )
 
@@ -407,7 +426,18 @@ def _grants(
             for g in old
             if (g.region, g.key_id, g.principal) not in known and g.grant_id not in gone
         ]
-    return tuple(sorted(now, key=lambda g: (g.region, g.key_id, g.principal)))
+    return _fewer(sorted(now, key=lambda g: (g.region, g.key_id, g.principal)))
+
+
+def _fewer(grants: Sequence[SharedGrant]) -> tuple[SharedGrant, ...]:
+    """As many as an object in Kubernetes has room for; some of each key, which are its record."""
+    if len(grants) <= MOST_GRANTS:
+        return tuple(grants)
+    by_key: dict[tuple[str, str], list[SharedGrant]] = {}
+    for one in grants:
+        by_key.setdefault((one.region, one.key_id), []).append(one)
+    each = max(1, MOST_GRANTS // len(by_key))
+    return tuple(g for some in by_key.values() for g in some[:each])
 
 
 def _key_policies(

@@ -1,7 +1,7 @@
 """ImageShares as plans see them, and which AMIs each of them selects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from gilder.api.imageshare import ImageShareSpec, ImageShareStatus, ListedAccounts
@@ -34,6 +34,8 @@ class Gilded:
     held: frozenset[int] = frozenset()  # versions that have not passed their gates
     account: str = ""
     allowed_namespaces: tuple[str, ...] = ()
+    unreadable: bool = False  # no model accepts its spec: nothing is known of it
+    barred: Problem | None = None  # why its namespace may not use its account
 
     def admits(self, namespace: str) -> bool:
         """Whether ImageShares of a namespace may share this image."""
@@ -63,7 +65,6 @@ class Share:
     part: str = ""  # the account whose AMIs are planned; "": the operator's own
     homes: Mapping[Place, str] = field(default_factory=dict)  # recorded AMIs of other accounts
     key_homes: Mapping[KeyPlace, str] = field(default_factory=dict)  # and keys seen from there
-    keyed: Mapping[Place, str] = field(default_factory=dict)  # with `homes`: key ARN of an AMI
     plain_account: str = ""  # of the AMIs that spec.imageRef.images names
     listed: tuple[ListedAccounts, ...] = ()  # what its lists said last
     declared: Principals | None = None
@@ -82,7 +83,7 @@ class Share:
 
     @property
     def principals(self) -> Principals:
-        if self.unreadable:
+        if self.unreadable and self.declared is None:
             total = NOBODY
             for ours in self.recorded.values():
                 total |= ours
@@ -154,6 +155,8 @@ class Resolution:
     waiting: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()  # nothing is selected, and that is certain
     refused: tuple[Problem, ...] = ()  # may not be shared, and that is certain
+    # Recorded AMIs whose GoldenImage has shut the namespace out: nothing of them is kept.
+    shut_out: frozenset[Place] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -173,6 +176,30 @@ def selects(share: Share, golden: Gilded) -> bool:
 
 
 def resolve(
+    share: Share,
+    goldens: Sequence[Gilded],
+    seen: Observed,
+    cluster: str,
+    regions: Mapping[str, frozenset[str]],
+) -> Resolution:
+    """As `_selection`, with the recorded AMIs that the share may not keep."""
+    found = _selection(share, goldens, seen, cluster, regions)
+    shut_out = _shut_out_of(share, goldens, seen, cluster)
+    return replace(found, shut_out=shut_out) if shut_out else found
+
+
+def _shut_out_of(
+    share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
+) -> frozenset[Place]:
+    """The owner of an image may change his mind, whatever becomes of the share meanwhile."""
+    strict = {g.key for g in goldens if not g.unreadable and not g.admits(share.namespace)}
+    if not strict or share.leaving:
+        return frozenset()
+    found = ((p, seen.region(p[0]).images.get(p[1])) for p in share.recorded)
+    return frozenset(p for p, i in found if i is not None and _owner_of(i, cluster) in strict)
+
+
+def _selection(
     share: Share,
     goldens: Sequence[Gilded],
     seen: Observed,
@@ -202,12 +229,23 @@ def resolve(
     if spec.image_ref.name is not None and not selected:
         there = f"{share.source_namespace}/{spec.image_ref.name}"
         waiting.append(f"GoldenImage {there} to be created")
-    if spec.image_ref.selector is not None and not selected:
+    let_in = [g for g in selected if g.unreadable or g.admits(share.namespace)]
+    if spec.image_ref.selector is not None and not let_in:
         # Known for certain, unlike a name that may appear: what was selected before is let go.
         idle = ("a GoldenImage that spec.imageRef.selector selects",)
+        if share.source_namespace != share.namespace:
+            idle = (f"{idle[0]} and whose spec.allowedNamespaces has {share.namespace}",)
     for golden in selected:
+        if golden.unreadable:
+            waiting.append(f"GoldenImage {golden.key} to have a valid spec")
+            continue
         if not golden.admits(share.namespace):
-            refused.append(_shut_out(share, golden))
+            # By its label it is not selected, nor named: the names of others are theirs.
+            if spec.image_ref.name is not None:
+                refused.append(_shut_out(share, golden))
+            continue
+        if golden.barred is not None:
+            refused.append(golden.barred)
             continue
         if golden.account != share.part:
             continue
@@ -225,8 +263,8 @@ def resolve(
             if not found:
                 waiting.append(f"GoldenImage {golden.key} to be available in {region}")
             targets += found
-    missing = wanted - {r for g in selected for r in regions.get(g.key, frozenset())}
-    if selected and missing and all(g.latest for g in selected):
+    missing = wanted - {r for g in let_in for r in regions.get(g.key, frozenset())}
+    if let_in and missing and all(g.latest for g in let_in):
         problems.append(
             Problem(
                 "RegionNotReplicated",
@@ -288,7 +326,8 @@ def _plain(share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
                 )
             )
         elif lack := _not_ours(share, image, by_key, cluster):
-            refused.append(lack)
+            # Of a GoldenImage that is not known here nobody can say whom it lets in.
+            (refused if _known_owner(image, by_key, cluster) else problems).append(lack)
         elif shut(image):
             problems.append(
                 Problem(
@@ -306,13 +345,24 @@ def _plain(share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
     )
 
 
+def _owner_of(image: Image, cluster: str) -> str:
+    """The GoldenImage that an AMI belongs to by its tags; "" for none of this cluster."""
+    return image.tags.get(TAG_IMAGE, "") if image.tags.get(TAG_CLUSTER) == cluster else ""
+
+
+def _known_owner(image: Image, goldens: Mapping[str, Gilded], cluster: str) -> bool:
+    owner = _owner_of(image, cluster)
+    golden = goldens.get(owner)
+    return not owner or (golden is not None and not golden.unreadable)
+
+
 def _not_ours(
     share: Share, image: Image, goldens: Mapping[str, Gilded], cluster: str
 ) -> Problem | None:
     """Why an AMI may not be shared by its id from this namespace."""
-    owner = image.tags.get(TAG_IMAGE, "")
+    owner = _owner_of(image, cluster)
     where = f"spec.imageRef.images: {image.id} in {image.region}"
-    if owner and image.tags.get(TAG_CLUSTER) == cluster:
+    if owner:
         namespace = owner.split("/", 1)[0]
         golden = goldens.get(owner)
         let_in = golden.admits(share.namespace) if golden else namespace == share.namespace

@@ -92,9 +92,12 @@ def plan_share(
         draft.wake(share.wake)
 
     everyone = [(share, mine), *((o, resolved[o.key]) for o in others)]
-    union = Union.of(everyone, seen, share.key, cluster).with_claims(claims)
     wanted = {t.place: t for t in mine.targets}
     unselected = sorted(set(share.recorded) - set(wanted))
+    of_images = {(p[0], k) for p in (*wanted, *unselected) for k in keys_of(seen, p)}
+    keys = of_images | share.recorded_keys
+    union = Union.of(everyone, seen, share.key, cluster)
+    union = union.with_claims(claims, keys | share.recorded_policies)
     # An AMI that left the selection keeps its permissions while the selection is not known.
     known = mine.complete or share.leaving
 
@@ -102,14 +105,11 @@ def plan_share(
     for place in sorted(wanted):
         states.append(_target(share, wanted[place], union, seen, cluster, draft))
     for place in unselected:
-        if known:
+        if known or place in mine.shut_out:
             states.append(_left(share, place, union, seen, draft))
         elif (state := _kept(share, place, union, seen, draft)) is not None:
             states.append(state)
 
-    planned = [*wanted, *unselected]
-    of_images = {(p[0], k) for p in planned for k in keys_of(seen, p)}
-    keys = of_images | set(share.recorded_keys)
     grantees = union.mine(share, seen)
     grants, lacking = plan_grants(cluster, keys, grantees, union, seen, draft)
     policies = _policies(share, of_images, union, seen, cluster, draft)
@@ -309,7 +309,9 @@ def _permission(
 ) -> Principals:
     """Returns who stays and was ours, and that no other share has on record yet."""
     extra = current - total - union.held.get(place, NOBODY)
-    remove = extra if place in union.authoritative and strictly else extra & ours
+    remove = extra
+    if place not in union.authoritative or not strictly:
+        remove = extra & (ours | union.evicted.get(place, NOBODY))
     add = mine - current
     orphans = (ours & current) - remove - mine - union.heirs.get(place, NOBODY)
     if orphans:
@@ -397,7 +399,10 @@ def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft
     elif image is not None and image.state != "disabled":
         draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
         return TargetState(target, ours, NOBODY, leaving=True, volumes=volumes)
-    # A deregistered or disabled AMI has no permissions left to take.
+    # Disabling an AMI takes its launch permissions, not those of its snapshots.
+    elif volumes and (unread := _volumes(share, place, NOBODY, union, seen, draft)[0]):
+        return TargetState(target, ours, NOBODY, leaving=True, volumes=True, volumes_missing=unread)
+    # A deregistered or disabled AMI has no launch permissions left to take.
     return TargetState(target, NOBODY, NOBODY, leaving=True, volumes=volumes)
 
 

@@ -150,7 +150,12 @@ def plan_policies(
         if (new is None and now is None) or (now and new and same(now, new)):
             continue
         size = len(json.dumps(replaced(key.policy, sid(cluster), new)))
-        if new is not None and size > LARGEST:
+        idle = current - frozenset(want) - held.get(place, frozenset())
+        if size > LARGEST and add and sound and idle:
+            # There is no room for both: who is not wanted any more makes room first.
+            add, target = frozenset(), current - idle
+            new = statement(cluster, target, _operations(now)) if target else None
+        elif new is not None and size > LARGEST:
             draft.note(_too_large(arn, region, size))
             continue
         draft.do(

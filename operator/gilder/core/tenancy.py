@@ -101,8 +101,8 @@ def judge(
         return NOBODY, (
             Problem(
                 TOO_MANY,
-                "spec.accounts, spec.organizations and spec.organizationalUnits name "
-                f"{len(principals)} principals, and namespace {namespace} may share with "
+                "spec.accounts, accountsFrom, organizations, organizationalUnits and temporary "
+                f"name {len(principals)} principals, and namespace {namespace} may share with "
                 f"{rule.max_principals} per ImageShare. Name fewer, or an organization or OU in "
                 "place of its accounts, or ask the operator's administrator to raise "
                 f"maxPrincipals in the access file ({rule.place})",
@@ -151,16 +151,22 @@ def judge(
 def _refused(rule: Rule, field: str, ids: list[str], namespace: str) -> Problem:
     shown = ", ".join(ids[:SHOWN])
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    them = "it" if len(ids) == 1 else "them"
+    # Accounts come from lists too, and are passed over by another field there.
+    ignore = " or name them in spec.ignoreAccounts" if field == "accounts" else ""
     return Problem(
         NOT_ALLOWED,
-        f"spec.{field}: namespace {namespace} may not share with {shown}{more}. Ask the operator's "
-        f"administrator to allow {'it' if len(ids) == 1 else 'them'} in the access file "
-        f"(namespaces[].allow and deny; here {rule.place}), or remove "
-        f"{'it' if len(ids) == 1 else 'them'}",
+        f"spec.{field}: namespace {namespace} may not share with {shown}{more}. Ask the "
+        f"operator's "
+        f"administrator to allow {them} in the access file "
+        f"(namespaces[].allow and deny; here {rule.place}), or remove {them} there "
+        f"and in spec.temporary{ignore}",
     )
 
 
-def may_use_account(rule: Rule, account: str | None, namespace: str) -> Problem | None:
+def may_use_account(
+    rule: Rule, account: str | None, namespace: str, field: str = "spec.account"
+) -> Problem | None:
     """Why AMIs of a namespace may not live in an account; None when they may.
 
     `account` is None for the account of the operator's own credentials.
@@ -168,11 +174,11 @@ def may_use_account(rule: Rule, account: str | None, namespace: str) -> Problem 
     if (account or OWN) in rule.accounts:
         return None
     which = f"account {account}" if account else "the account of the operator's own credentials"
-    others = [f"spec.account {a}" if a != OWN else "no spec.account" for a in rule.accounts]
+    others = [f"{field} {a}" if a != OWN else f"no {field}" for a in rule.accounts]
     instead = f", or use {' or '.join(others[:SHOWN])}" if others else ""
     return Problem(
         ACCOUNT,
-        f"spec.account: namespace {namespace} may not use {which} ({rule.place}). Ask the "
+        f"{field}: namespace {namespace} may not use {which} ({rule.place}). Ask the "
         "operator's administrator to allow it in the access file (namespaces[].accounts)"
         f"{instead}",
     )

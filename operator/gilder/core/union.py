@@ -1,8 +1,9 @@
 """What all ImageShares together declare of the AMIs that one plan looks at."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 from gilder.core import rules
 from gilder.core.observed import (
@@ -17,6 +18,8 @@ from gilder.core.observed import (
 )
 from gilder.core.shares import Claims, KeyPlace, Place, Resolution, Share
 from gilder.core.statements import editable, reach, reaches, replaced, sid
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class Union:
     volume_heirs: Mapping[Place, Principals]
     key_heirs: frozenset[KeyPlace]  # keys whose grants others look at, as far as they know
     policy_heirs: frozenset[KeyPlace]
+    # Given by shares that may not keep it, and that change nothing themselves.
+    evicted: Mapping[Place, Principals] = field(default_factory=dict)
+    totals: Mapping[Place, Principals] = field(default_factory=dict)  # of `allowed`
 
     @staticmethod
     def of(
@@ -65,22 +71,22 @@ class Union:
             draft.take(share, resolution, mine=share.key == planned)
         return draft.whole()
 
-    def with_claims(self, claims: Claims) -> "Union":
-        """Added is what shares of other AMIs need."""
-        if not claims:
-            return self
+    def with_claims(self, claims: Claims, keys: Iterable[KeyPlace]) -> "Union":
+        """Added is what shares of other AMIs need of these keys."""
         grants = {k: dict(v) for k, v in self.grants.items()}
         policies = {k: dict(v) for k, v in self.policies.items()}
-        for key, names in claims.items():
-            for name, operations in names.items():
+        needed: set[KeyPlace] = set()
+        edited: set[KeyPlace] = set()
+        for key in keys:
+            for name, operations in claims.get(key, {}).items():
                 into = (grants if _is_grantee(name) else policies).setdefault(key, {})
+                (needed if _is_grantee(name) else edited).add(key)
                 into[name] = into.get(name, frozenset()) | operations
-        edited = {k for k, names in claims.items() if not all(map(_is_grantee, names))}
         return replace(
             self,
             grants=grants,
             policies=policies,
-            key_heirs=self.key_heirs | claims.keys(),
+            key_heirs=self.key_heirs | needed | edited,
             policy_heirs=self.policy_heirs | edited,
         )
 
@@ -116,10 +122,30 @@ class Union:
         return who - self.principals(place) - self.held.get(place, NOBODY)
 
     def principals(self, place: Place) -> Principals:
-        total = NOBODY
-        for may in self.allowed.get(place, {}).values():
-            total |= may.principals
-        return total
+        return self.totals.get(place, NOBODY)
+
+
+class _Gathered(Generic[K]):
+    """Principals by place, put together once: thousands of shares may name one AMI."""
+
+    def __init__(self) -> None:
+        self._some: dict[K, list[Principals]] = {}
+
+    def add(self, at: K, who: Principals) -> None:
+        if who:
+            self._some.setdefault(at, []).append(who)
+
+    def whole(self) -> dict[K, Principals]:
+        return {at: _sum(some) for at, some in self._some.items()}
+
+
+def _sum(some: Sequence[Principals]) -> Principals:
+    return Principals(
+        frozenset[str]().union(*(p.accounts for p in some)),
+        frozenset[str]().union(*(p.organizations for p in some)),
+        frozenset[str]().union(*(p.units for p in some)),
+        any(p.public for p in some),
+    )
 
 
 class _Draft:
@@ -132,36 +158,42 @@ class _Draft:
         self.authoritative: set[Place] = set()
         self.grants: dict[KeyPlace, dict[str, frozenset[str]]] = {}
         self.policies: dict[KeyPlace, dict[str, frozenset[str]]] = {}
-        self.held: dict[Place, Principals] = {}
+        self.held: _Gathered[Place] = _Gathered()
         self.held_grants: set[tuple[str, str, str]] = set()
         self.held_policies: dict[KeyPlace, frozenset[str]] = {}
-        self.claimed: dict[Place, Principals] = {}
+        self.claimed: _Gathered[Place] = _Gathered()
         self.ours: Mapping[Place, Principals] = {}
-        self.keyed: dict[Place, frozenset[str]] = {}
-        self.volumes: dict[tuple[str, str], Principals] = {}
-        self.held_volumes: dict[tuple[str, str], Principals] = {}
+        self.keyed: dict[Place, set[str]] = {}
+        self.volumes: _Gathered[tuple[str, str]] = _Gathered()
+        self.held_volumes: _Gathered[tuple[str, str]] = _Gathered()
         self.strict_volumes: set[tuple[str, str]] = set()
-        self.heirs: dict[Place, Principals] = {}
-        self.volume_heirs: dict[Place, Principals] = {}
+        self.heirs: _Gathered[Place] = _Gathered()
+        self.volume_heirs: _Gathered[Place] = _Gathered()
         self.key_heirs: set[KeyPlace] = set()
         self.policy_heirs: set[KeyPlace] = set()
+        self.evicted: _Gathered[Place] = _Gathered()
 
     def take(self, share: Share, resolution: Resolution, *, mine: bool) -> None:
         passive = not mine and share.passive
         if mine:
             self.ours = share.recorded
         else:
-            self.key_heirs |= self._keys_on_record(share)
+            self.key_heirs |= self._keys_on_record(share, frozenset())
             self.policy_heirs |= share.recorded_policies
             for place, ours in share.recorded.items():
                 self._inherit(place, ours, volumes=place in share.recorded_volumes)
         if not mine and not passive:
             for place, ours in share.recorded.items():
-                self.claimed[place] = self.claimed.get(place, NOBODY) | ours
+                self.claimed.add(place, ours)
+        if passive or share.unreadable:
+            for place in resolution.shut_out:
+                self.evicted.add(place, share.recorded[place])
         if (passive or not resolution.complete) and not share.leaving:
-            for at in self._keys_on_record(share):
+            for at in self._keys_on_record(share, resolution.shut_out):
                 self._hold_key(share, at, share.principals)
             for place, ours in share.recorded.items():
+                if place in resolution.shut_out:
+                    continue
                 kept = ours & share.principals
                 self._hold(place, kept)
                 if place in share.recorded_volumes and share.spec.snapshots:
@@ -195,9 +227,9 @@ class _Draft:
         if share.spec.mode == "Authoritative":
             self.authoritative.add(place)
         operations = frozenset[str](kms.operations)
-        keyed = self.keyed.get(place, frozenset())
+        keyed = self.keyed.setdefault(place, set())
         if kms.grants and image.kms_keys:
-            keyed |= may.principals.accounts
+            keyed.update(may.principals.accounts)
         for key in image.kms_keys:
             at = (place[0], key)
             if kms.grants:
@@ -209,20 +241,20 @@ class _Draft:
                 let_in = self.policies.setdefault(at, {})
                 for name in reaches(may.principals):
                     let_in[name] = let_in.get(name, frozenset()) | operations
-                keyed |= let_in.keys()
-        self.keyed[place] = keyed
+                keyed.update(let_in)
         if share.spec.snapshots:
             for snapshot in image.snapshots:
                 where = (place[0], snapshot)
                 some = Principals(may.principals.accounts)
-                self.volumes[where] = self.volumes.get(where, NOBODY) | some
+                self.volumes.add(where, some)
                 if share.spec.mode == "Authoritative":
                     self.strict_volumes.add(where)
 
-    def _keys_on_record(self, share: Share) -> frozenset[KeyPlace]:
+    def _keys_on_record(self, share: Share, shut_out: frozenset[Place]) -> frozenset[KeyPlace]:
         """A key that is on no record of a share would be on none once all others are gone."""
-        under = {(p[0], k) for p in share.recorded for k in keys_of(self.seen, p)}
-        return share.recorded_keys | share.recorded_policies | under
+        under = {(p[0], k) for p in share.recorded.keys() - shut_out for k in keys_of(self.seen, p)}
+        lost = {(p[0], k) for p in shut_out for k in keys_of(self.seen, p)}
+        return ((share.recorded_keys | share.recorded_policies) - lost) | under
 
     def _hold_key(self, share: Share, at: KeyPlace, who: Principals) -> None:
         if share.spec.kms.grants:
@@ -231,19 +263,18 @@ class _Draft:
             self.held_policies[at] = self.held_policies.get(at, frozenset()) | reaches(who)
 
     def _inherit(self, place: Place, who: Principals, *, volumes: bool) -> None:
-        self.heirs[place] = self.heirs.get(place, NOBODY) | who
+        self.heirs.add(place, who)
         if volumes:
-            had = self.volume_heirs.get(place, NOBODY)
-            self.volume_heirs[place] = had | Principals(who.accounts)
+            self.volume_heirs.add(place, Principals(who.accounts))
 
     def _hold(self, place: Place, who: Principals) -> None:
-        self.held[place] = self.held.get(place, NOBODY) | who
+        self.held.add(place, who)
 
     def _hold_volumes(self, place: Place, who: Principals) -> None:
         image = self.seen.region(place[0]).images.get(place[1])
         for snapshot in image.snapshots if image else ():
             at = (place[0], snapshot)
-            self.held_volumes[at] = self.held_volumes.get(at, NOBODY) | who
+            self.held_volumes.add(at, who)
 
     def whole(self) -> Union:
         return Union(
@@ -251,19 +282,21 @@ class _Draft:
             frozenset(self.authoritative),
             self.grants,
             self.policies,
-            self.held,
+            self.held.whole(),
             frozenset(self.held_grants),
             self.held_policies,
-            self.claimed,
+            self.claimed.whole(),
             self.ours,
-            self.keyed,
-            self.volumes,
-            self.held_volumes,
+            {p: frozenset(who) for p, who in self.keyed.items()},
+            self.volumes.whole(),
+            self.held_volumes.whole(),
             frozenset(self.strict_volumes),
-            self.heirs,
-            self.volume_heirs,
+            self.heirs.whole(),
+            self.volume_heirs.whole(),
             frozenset(self.key_heirs),
             frozenset(self.policy_heirs),
+            self.evicted.whole(),
+            {p: _sum([a.principals for a in some.values()]) for p, some in self.allowed.items()},
         )
 
 

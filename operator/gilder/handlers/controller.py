@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from gilder.handlers.access import AccessWatch
 from gilder.handlers.drift import Drift, Surroundings
 from gilder.handlers.joblist import JobList
 from gilder.handlers.kube import PLURALS, GoneError, Kube
-from gilder.handlers.maplist import MapList
+from gilder.handlers.maplist import NOT_LISTED, MapList
 from gilder.handlers.queue import WorkQueue
 from gilder.handlers.store import Body, Key, Store, key_of
 from gilder.reconcile.engine import utc_now
@@ -114,10 +114,10 @@ class Controller:
         self._tasks = [
             *(asyncio.create_task(self._work(self._images)) for _ in range(workers)),
             asyncio.create_task(self._work(self._shares)),
-            asyncio.create_task(self._sweep()),
-            asyncio.create_task(self._watch_jobs()),
-            asyncio.create_task(self._watch_maps()),
-            asyncio.create_task(self._watch_access()),
+            asyncio.create_task(_kept_up(self._sweep)),
+            asyncio.create_task(_kept_up(self._watch_jobs)),
+            asyncio.create_task(_kept_up(self._watch_maps)),
+            asyncio.create_task(_kept_up(self._watch_access)),
         ]
         self._listen()
         self.ready = True
@@ -308,6 +308,8 @@ class Controller:
     async def _list_maps(self) -> set[tuple[str, str]]:
         wanted = self.store.config_maps()
         if not wanted:
+            # Nobody looks from now on, so that what is known grows old.
+            self._maps.failed(NOT_LISTED)
             return set()
         maps = self._kube.list_config_maps(self.settings.namespace_list)
         try:
@@ -524,6 +526,18 @@ class Controller:
             metrics.ACTIONS.labels(key.kind, kind, "ok" if result.done else "failed").inc()
             if outcome.drift and result.done:
                 metrics.DRIFT.labels(key.kind, key.namespace, key.name, kind).inc()
+
+
+async def _kept_up(endless: Callable[[], Awaitable[None]]) -> None:
+    """Begin again what failed: without it drift, lists or the access file go unseen from then on.
+
+    Each of these tasks rests before it does anything.
+    """
+    while True:
+        try:
+            return await endless()
+        except Exception:
+            log.exception("failed, and begun again", task=getattr(endless, "__name__", ""))
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from gilder.reconcile.ports import ClusterError
 
 Name = tuple[str, str]  # namespace, name
 
+NOT_LISTED = "ConfigMaps were not listed yet"
+
 
 class MapList:
     """Replaced as a whole by each listing; safe to use from several threads."""
@@ -15,7 +17,7 @@ class MapList:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._data: dict[Name, dict[str, str]] = {}
-        self._failure = "ConfigMaps were not listed yet"
+        self._failure = NOT_LISTED
 
     def replace(self, bodies: Iterable[Mapping[str, Any]], wanted: Iterable[Name]) -> set[Name]:
         """Take in a listing; the ConfigMaps that differ from before, or all that are `wanted` when

@@ -16,7 +16,7 @@ from gilder.core import pool
 from gilder.core.needs import RegionNeeds
 from gilder.core.shares import Share, recorded
 from gilder.handlers.standing import Standing
-from gilder.reconcile.inventory import ImageScope, Inventory, ShareScope
+from gilder.reconcile.inventory import ImageScope, Inventory, ShareScope, key_homes
 
 Kind = Literal["GoldenImage", "ImageShare"]
 Body = Mapping[str, Any]
@@ -88,7 +88,9 @@ class Store:
             found = parse_object(body)
         except SpecError as error:
             if key.kind == "ImageShare":
-                self._inventory.put_unreadable(_unreadable(key, body, str(error)))
+                status = _status(body)
+                share = _unreadable(key, status, str(error))
+                self._inventory.put_unreadable(share, status)
             else:
                 labels = body["metadata"].get("labels") or {}
                 self._inventory.put_unreadable_image(key.namespace, key.name, labels)
@@ -205,12 +207,15 @@ def _share_key(path: str) -> Key:
     return Key("ImageShare", namespace, name)
 
 
-def _unreadable(key: Key, body: Body, why: str) -> Share:
-    """A share whose spec is not understood: nothing is taken from what its status claims."""
+def _status(body: Body) -> ImageShareStatus:
     try:
-        status = ImageShareStatus.model_validate(body.get("status") or {})
+        return ImageShareStatus.model_validate(body.get("status") or {})
     except ValidationError:
-        status = ImageShareStatus()
+        return ImageShareStatus()
+
+
+def _unreadable(key: Key, status: ImageShareStatus, why: str) -> Share:
+    """A share whose spec is not understood: nothing is taken from what its status claims."""
     spec = ImageShareSpec(image_ref=ImageRef(name=key.name))
     return Share(
         key.path,
@@ -222,6 +227,7 @@ def _unreadable(key: Key, body: Body, why: str) -> Share:
         frozenset((i.region, i.image_id) for i in status.images if i.snapshots),
         unreadable=why,
         homes={(i.region, i.image_id): i.account for i in status.images if i.account},
+        key_homes=key_homes(status),
     )
 
 

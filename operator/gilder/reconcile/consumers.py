@@ -1,6 +1,5 @@
 """Looks at shared AMIs with roles in the consumers' accounts, and keeps tags there."""
 
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ PAUSE = 1.0  # seconds until then
 
 # Namespace and account to sessions there; None where there is no role to use.
 Open = Callable[[str, str], Sessions | None]
+# Whether there is a role to use.
+Has = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,19 @@ class ConsumerView:
     asked: int = 0
 
 
-def _plain(message: str) -> str:
-    """Without the request id, which would make every look a new message."""
-    return re.sub(r" \(request [^)]*\)", "", message)
+def _roleless(account: str, before: Consumer | None, mark: str, now: datetime) -> Consumer:
+    if before is not None and before.message == NO_ROLE:
+        return before
+    ours = before.tags if before is not None else ()
+    return Consumer(account=account, checked=rfc3339(now), message=NO_ROLE, digest=mark, tags=ours)
 
 
 class Consumers:
     """Calls with roles in the consumers' accounts."""
 
-    def __init__(self, sessions: Open, now: Callable[[], datetime]) -> None:
+    def __init__(self, sessions: Open, has: Has, now: Callable[[], datetime]) -> None:
         self._sessions = sessions
+        self._has = has
         self._now = now
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="consumer")
 
@@ -71,15 +75,24 @@ class Consumers:
         accounts = accounts_of(plan.states)
         now = self._now()
         marks = {a: fingerprint(spec, images_of(plan.states, a)) for a in accounts}
-        pauses = {a: 0.0 if asked else due(before.get(a), marks[a], now) for a in accounts}
-        ready = [a for a in accounts if pauses[a] <= 0]
+        # Where there is no role there is nothing to look with, and nothing to come back for.
+        has = {a for a in accounts if self._has(share.metadata.namespace, a)}
+        roleless = {a: _roleless(a, before.get(a), marks[a], now) for a in accounts if a not in has}
+        many = len(has)
+        pauses = {
+            a: 0.0 if asked else due(before.get(a), marks[a], now, many)
+            for a in accounts
+            if a in has
+        }
+        ready = [a for a, pause in pauses.items() if pause <= 0]
 
         def one(account: str) -> tuple[Consumer, list[Result]]:
             images = images_of(plan.states, account)
             return self._look(share, account, images, before.get(account), marks[account], tagging)
 
         looked = dict(zip(ready, self._pool.map(one, ready[:AT_ONCE]), strict=False))
-        seen = [looked[a][0] if a in looked else before.get(a) for a in accounts]
+        new = {**roleless, **{a: found for a, (found, _) in looked.items()}}
+        seen = [new.get(a) or before.get(a) for a in accounts]
         left = [p for a, p in pauses.items() if a not in looked]
         return ConsumerView(
             tuple(c for c in seen if c is not None),
@@ -103,11 +116,8 @@ class Consumers:
         checked = rfc3339(self._now())
         ours = before.tags if before is not None else ()
         sessions = self._sessions(share.metadata.namespace, account)
-        if sessions is None:
-            found = Consumer(
-                account=account, checked=checked, message=NO_ROLE, digest=mark, tags=ours
-            )
-            return found, []
+        if sessions is None:  # since just now
+            return _roleless(account, before, mark, self._now()), []
         results: list[Result] = []
         try:
             facts = self._facts(sessions, images, verify=share.spec.verify_from_consumer)
@@ -115,20 +125,20 @@ class Consumers:
                 wanted = tag_actions(share.spec, account, images, facts, ours)
                 results = [self._tag(sessions, a) for a in wanted]
         except errors.AWS_ERRORS as error:
-            told = _plain(errors.problem(error, f"looking from {account}").message)
+            told = errors.lasting(errors.problem(error, f"looking from {account}").message)
             found = Consumer(account=account, checked=checked, message=told, digest=mark, tags=ours)
             return found, results
         set_now = {k for r in results if r.done and isinstance(r.action, TagForConsumer)
                    for k in r.action.tags}  # fmt: skip
         wrong = [f"{i.id} in {i.region}: {facts[i.id].wrong}" for i in images if facts[i.id].wrong]
-        wrong += [_plain(r.problem.message) for r in results if r.problem]
+        wrong += [r.problem.message for r in results if r.problem]
         fine = sum(1 for i in images if not facts[i.id].wrong)
         return (
             Consumer(
                 account=account,
                 checked=checked,
                 launchable=f"{fine}/{len(images)}",
-                message="; ".join(wrong)[:1000] or None,
+                message=errors.lasting("; ".join(wrong))[:1000] or None,
                 digest=mark,
                 tags=tuple(sorted({*ours, *set_now})),
             ),

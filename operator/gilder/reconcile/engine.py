@@ -30,7 +30,7 @@ from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
 from gilder.core.report_work import report_stop
 from gilder.core.results import Result
-from gilder.core.shares import Share, access_needs
+from gilder.core.shares import Resolution, Share, access_needs
 from gilder.core.sharing import SharePlan, plan_share
 from gilder.core.times import rfc3339
 from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
@@ -309,13 +309,12 @@ class Engine:
         `access_since` is the `since` of launch permissions, grants and key policies.
         """
         needed = needs.of_share(scope.mine)
-        for regions in scope.regions.values():
-            for region in regions:
-                needed.setdefault(region, needs.NOTHING)
+        for region in scope.regions_in(scope.mine.part):
+            needed.setdefault(region, needs.NOTHING)
         needed = needs.merge((needed, *(needs.of_share(o) for o in scope.others)))
         seen, lack = self._observe(needed, since)
         if lack is not None:
-            return seen, SharePlan(_stopped(lack).plan)
+            return seen, unplanned(lack)
         seen = overlay(seen) if overlay else seen
         access = self._access(scope, seen)
         seen = self.views.access(seen, access, since if access_since is None else access_since)
@@ -417,6 +416,11 @@ def _stopped(problem: Problem, want: Wanted | None = None) -> ImagePlan:
     draft = Draft()
     draft.note(problem)
     return ImagePlan(freeze(draft), build=kept(want) if want is not None else NO_BUILD)
+
+
+def unplanned(lack: Problem) -> SharePlan:
+    """The part of a share in an account that cannot be looked at."""
+    return SharePlan(_stopped(lack).plan, Resolution(problems=(lack,)))
 
 
 def _reads_policies(share: Share) -> bool:

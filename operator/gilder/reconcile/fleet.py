@@ -20,14 +20,13 @@ from gilder.core import tenancy
 from gilder.core.declared import declare
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
-from gilder.core.plan import Draft, freeze
 from gilder.core.report import action_events
 from gilder.core.report_share import claims, is_drift, report_share
 from gilder.core.results import Result
-from gilder.core.shares import Resolution, Share
+from gilder.core.shares import Gilded, Share
 from gilder.core.sharing import SharePlan, together
 from gilder.reconcile.consumers import Consumers
-from gilder.reconcile.engine import Engine, SaveImage, passing
+from gilder.reconcile.engine import Engine, SaveImage, passing, unplanned
 from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.lists import Lists
 from gilder.reconcile.outcome import Outcome
@@ -41,20 +40,8 @@ Overlay = Callable[[str, Observed], Observed]
 MakeEngine = Callable[..., Engine]
 
 PARALLEL = 8  # accounts at once
+IMAGE_ACCOUNT = "spec.imageRef.account"
 LIST_AGE = 60.0  # most seconds that what AWS Organizations said is used, unless drift is looked for
-
-
-def _unreachable(account: str) -> SharePlan:
-    """The plan of a part whose account the access file does not have any more: all stays."""
-    problem = Problem(
-        "AccountNotAllowed",
-        f"the access file has no account {account}, in which AMIs are shared by this ImageShare; "
-        "they stay as they are. Ask the operator's administrator to add it again (accounts), or "
-        "delete the ImageShare with the annotation goldenimage.dev/abandon",
-    )
-    draft = Draft()
-    draft.note(problem)
-    return SharePlan(freeze(draft), Resolution(problems=(problem,)))
 
 
 class Fleet:
@@ -78,7 +65,7 @@ class Fleet:
             self._expand,
             self.own.views.now,
         )
-        self.consumers = Consumers(self._consumer, self.own.now)
+        self.consumers = Consumers(self._consumer, self._has_consumer, self.own.now)
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="account")
         self._stopping = False
 
@@ -93,7 +80,10 @@ class Fleet:
         return frozenset(a.id for a in self.file.accounts) if self.file is not None else frozenset()
 
     def engine(self, account: str) -> Engine:
-        """The engine of an account of the access file, or the own for "". Raises KeyError."""
+        """The engine of an account of the access file, or the own for "".
+
+        Raises UnknownAccountError for an account that the file has no more.
+        """
         with self._lock:
             found = self._engines.get(account)
             if found is None:
@@ -118,7 +108,8 @@ class Fleet:
                 if a and a in self.others and e.sessions is not self.accounts.of(a)
             ]
             for account in (*gone, *changed):
-                self._engines.pop(account).close()
+                # It ends with the calls that use it now: to cut these off would end their callers.
+                self._engines.pop(account).applier.stop()
         self.lists.forget_organizations()
 
     # GoldenImages
@@ -222,11 +213,15 @@ class Fleet:
         """Observe and plan each account of a share whose principals are declared."""
 
         def one(account: str) -> tuple[Observed, SharePlan]:
-            if account and account not in self.others:
-                return Observed(account, {}), _unreachable(account)
             laid = None if overlay is None else lambda seen: overlay(account, seen)
             part = scope.part(account)
-            return self.engine(account).plan_share(part, since, laid, access_since)
+            try:
+                engine = self.engine(account)
+            except errors.AWS_ERRORS as error:
+                # Its images are on record, and nothing is known of them any more.
+                lack = errors.problem(error, f"looking at images of account {account}")
+                return Observed("", {}), unplanned(lack)
+            return engine.plan_share(part, since, laid, access_since)
 
         accounts = scope.accounts
         return dict(zip(accounts, self._each(one, accounts), strict=True))
@@ -237,21 +232,35 @@ class Fleet:
             scope,
             mine=self._declared(scope.mine, since),
             others=tuple(self._declared(o, since) for o in scope.others),
+            goldens=tuple(self._allowed(g) for g in scope.goldens),
         )
+
+    def _allowed(self, golden: Gilded) -> Gilded:
+        """With why its namespace may not use the account that it is in, if so."""
+        rule = tenancy.rule_of(self.file, golden.namespace)
+        barred = tenancy.may_use_account(rule, golden.account or None, golden.namespace)
+        if barred is None or golden.unreadable:
+            return golden
+        told = f"GoldenImage {golden.key}: {barred.message}"
+        return replace(golden, barred=replace(barred, message=told))
 
     def _declared(self, share: Share, since: float) -> Share:
         spec = share.spec
         plain = not (spec.changes_by_itself or spec.ignore_accounts or spec.kms.grantee_principals)
-        if share.leaving or share.unreadable or (self.file is None and plain):
+        if share.leaving or (self.file is None and (share.unreadable or plain)):
             return share
         rule = tenancy.rule_of(self.file, share.namespace)
+        if share.unreadable:
+            # What it has stays, but for what it may not have.
+            kept, _ = tenancy.judge(rule, share.principals, share.namespace)
+            return replace(share, declared=kept)
         read = self.lists.read(share, since - LIST_AGE, self._permit)
         share = replace(
             share, may_edit_policies=rule.key_policies, may_share_plain=rule.plain_images
         )
         if spec.image_ref.images:
             account = share.plain_account or None
-            barred = tenancy.may_use_account(rule, account, share.namespace)
+            barred = tenancy.may_use_account(rule, account, share.namespace, IMAGE_ACCOUNT)
             share = replace(share, barred=barred)
         namespace = share.namespace
         now = self.own.now()
@@ -278,20 +287,28 @@ class Fleet:
     def _expand(self, arn: str) -> frozenset[str]:
         return organizations.expand(self.accounts.organizations().organizations(), arn)
 
-    def _consumer(self, namespace: str, account: str) -> Sessions | None:
+    def _has_consumer(self, namespace: str, account: str) -> bool:
         rule = tenancy.rule_of(self.file, namespace)
-        if not tenancy.may_use_consumer(rule, account):
-            return None
-        return self.accounts.consumer(account)
+        allowed = tenancy.may_use_consumer(rule, account)
+        return allowed and tenancy.consumer_roles(self.file, account) is not None
+
+    def _consumer(self, namespace: str, account: str) -> Sessions | None:
+        allowed = self._has_consumer(namespace, account)
+        return self.accounts.consumer(account) if allowed else None
 
     # Views
 
     def prefetch(self, needed: Mapping[str, Mapping[str, RegionNeeds]], since: float) -> None:
         """Read what a whole sweep will look at, in as few calls as it takes."""
-        self._each(
-            lambda account: self.engine(account).prefetch(needed[account], since),
-            [a for a in needed if not a or a in self.others],
-        )
+
+        def one(account: str) -> None:
+            try:
+                engine = self.engine(account)
+            except errors.AWS_ERRORS:
+                return  # it left the access file; who needs it is told
+            engine.prefetch(needed[account], since)
+
+        self._each(one, [a for a in needed if not a or a in self.others])
 
     def forget(
         self,

@@ -1,12 +1,12 @@
 """All custom resources in the terms of the core, and who has to do with whom."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from gilder.api import GoldenImage, GoldenImageSpec, ImageShare
-from gilder.api.imageshare import ImageShareSpec
+from gilder.api.imageshare import ImageShareSpec, ImageShareStatus
 from gilder.core import needs, pool
 from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
@@ -49,6 +49,8 @@ class ShareScope:
     goldens: tuple[Gilded, ...] = ()
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     claims: Claims = field(default_factory=dict)  # of shares of other AMIs under the same keys
+    # What these shares need by account: a key may serve AMIs of several.
+    apart: Mapping[str, Claims] = field(default_factory=dict)
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -63,33 +65,65 @@ class ShareScope:
     def part(self, account: str) -> "ShareScope":
         """What concerns one account."""
         others = tuple(_part(o, account) for o in self.others)
-        regions = {
-            g.key: self.regions.get(g.key, frozenset())
-            for g in self.goldens
-            if g.account == account
-        }
-        claims = _elsewhere(self.claims, (self.mine, *self.others), account)
-        mine = _part(self.mine, account)
-        return replace(self, mine=mine, others=others, regions=regions, claims=claims)
+        elsewhere = [claims for a, claims in self.apart.items() if a != account]
+        claims = _Sum((self.claims, *elsewhere)) if elsewhere else self.claims
+        return replace(self, mine=_part(self.mine, account), others=others, claims=claims)
+
+    def regions_in(self, account: str) -> set[str]:
+        """Regions that the AMIs of one account may be in."""
+        there = (g.key for g in self.goldens if g.account == account)
+        return {r for key in there for r in self.regions.get(key, frozenset())}
 
 
-def _elsewhere(claims: Claims, shares: Iterable[Share], account: str) -> Claims:
-    """Claims, with what these shares need on the same keys for AMIs of other accounts."""
-    more: dict[KeyPlace, dict[str, Operations]] = {}
-    for share in shares:
-        for place, key in share.keyed.items():
-            if share.leaving or share.homes.get(place, "") == account:
-                continue
-            names = more.setdefault((place[0], key), {})
-            for name in _claimed(share, place):
-                names[name] = names.get(name, frozenset()) | _operations(share)
-    if not more:
-        return claims
-    for at, known in claims.items():
-        names = more.setdefault(at, {})
-        for name, operations in known.items():
-            names[name] = names.get(name, frozenset()) | operations
-    return more
+class _Claims(Mapping[KeyPlace, Mapping[str, Operations]]):
+    """What is claimed but by some shares, worked out for the keys that a plan asks for."""
+
+    def __init__(
+        self,
+        claimed: Mapping[KeyPlace, Mapping[str, Counter[Operations]]],
+        less: Mapping[KeyPlace, Mapping[str, Counter[Operations]]],
+    ) -> None:
+        self._claimed = claimed
+        self._less = less
+
+    def __getitem__(self, at: KeyPlace) -> Mapping[str, Operations]:
+        less = self._less.get(at, {})
+        found: dict[str, Operations] = {}
+        for name, counts in self._claimed[at].items():
+            left = counts - less[name] if name in less else counts
+            if left:
+                found[name] = frozenset[str]().union(*left)
+        if not found:
+            raise KeyError(at)
+        return found
+
+    def __iter__(self) -> Iterator[KeyPlace]:
+        return (at for at in self._claimed if self.get(at))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Sum(Mapping[KeyPlace, Mapping[str, Operations]]):
+    """Several claims as one."""
+
+    def __init__(self, parts: Sequence[Claims]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, at: KeyPlace) -> Mapping[str, Operations]:
+        found: dict[str, Operations] = {}
+        for part in self._parts:
+            for name, operations in part.get(at, {}).items():
+                found[name] = found.get(name, frozenset()) | operations
+        if not found:
+            raise KeyError(at)
+        return found
+
+    def __iter__(self) -> Iterator[KeyPlace]:
+        return iter({at for part in self._parts for at in part})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _part(share: Share, account: str) -> Share:
@@ -128,7 +162,11 @@ class Inventory:
         self._by_place: dict[Place, set[str]] = {}  # AMI -> shares that list or claim it
         # Key -> account -> operations -> how many shares claim them; and what each share claims.
         self._claimed: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
+        self._scopes = 0  # that were handed out
+        self._copied: dict[KeyPlace, int] = {}  # of _claimed: how many scopes there were then
         self._claims_of: dict[str, tuple[tuple[KeyPlace, str], ...]] = {}
+        # The same by account, of shares with AMIs of another one than the own.
+        self._claims_in: dict[str, dict[str, set[tuple[KeyPlace, str]]]] = {}
         self._owner: dict[Place, str] = {}  # AMI -> GoldenImage
         self._in_namespace: dict[str, set[str]] = {}  # namespace -> GoldenImages
         self._by_list: dict[tuple[str, str], set[str]] = {}  # namespace, ConfigMap -> shares
@@ -171,7 +209,7 @@ class Inventory:
         """A GoldenImage whose spec no model accepts: shares of it wait, and keep what they have."""
         key = f"{namespace}/{name}"
         self.drop_image(key)
-        self._gilded[key] = Gilded(key, namespace, name, labels)
+        self._gilded[key] = Gilded(key, namespace, name, labels, unreadable=True)
         self._in_namespace.setdefault(namespace, set()).add(key)
 
     def drop_image(self, key: str) -> None:
@@ -199,9 +237,6 @@ class Inventory:
     def put_share(self, share: ImageShare) -> None:
         meta, status = share.metadata, share.status
         homes = {(i.region, i.image_id): i.account for i in status.images if i.account}
-        key_homes = {(g.region, g.key_id): g.account for g in status.grants if g.account}
-        key_homes |= {(p.region, p.key_id): p.account for p in status.key_policies if p.account}
-        keys = {(i.region, i.image_id): i.kms_key_id for i in status.images if i.kms_key_id}
         found = Share(
             key=meta.key,
             namespace=meta.namespace,
@@ -213,18 +248,17 @@ class Inventory:
             leaving=meta.deleting,
             paused=meta.paused,
             homes=homes or NONE,
-            key_homes=key_homes or NONE,
-            keyed=keys if homes else NONE,
+            key_homes=key_homes(status) or NONE,
             plain_account=self._account(share.spec.image_ref.account),
             listed=last_listed(status),
         )
-        self._put(found, keys)
+        self._put(found, _keys(status))
 
-    def put_unreadable(self, share: Share) -> None:
+    def put_unreadable(self, share: Share, status: ImageShareStatus) -> None:
         """A share whose spec no model accepts: it keeps what its status claims."""
-        self._put(share, {})
+        self._put(share, _keys(status))
 
-    def _put(self, share: Share, keys: Mapping[Place, str]) -> None:
+    def _put(self, share: Share, keys: Mapping[Place, tuple[str, ...]]) -> None:
         self.drop_share(share.key)
         self._shares[share.key] = share
         ref = share.spec.image_ref
@@ -247,13 +281,19 @@ class Inventory:
         claims = tuple(
             {
                 pool.one((pool.one((place[0], key)), name))
-                for place, key in keys.items()
+                for place, some in keys.items()
+                for key in some
                 for name in _claimed(share, place)
             }
         )
         self._claims_of[share.key] = claims
+        if share.homes:
+            found = self._claims_in.setdefault(share.key, {})
+            for place, some in keys.items():
+                into = found.setdefault(share.homes.get(place, ""), set())
+                into |= {((place[0], k), name) for k in some for name in _claimed(share, place)}
         for at, account in claims:
-            self._claimed.setdefault(at, {}).setdefault(account, Counter())[_operations(share)] += 1
+            self._count(at, account, _operations(share), 1)
 
     def drop_share(self, key: str) -> None:
         share = self._shares.pop(key, None)
@@ -271,11 +311,24 @@ class Inventory:
         self._by_organization.discard(key)
         for place in _share_places(share):
             _discard(self._by_place, place, key)
+        self._claims_in.pop(key, None)
         for at, account in self._claims_of.pop(key, ()):
-            counts = self._claimed[at][account]
-            counts[_operations(share)] -= 1
-            if not +counts:
-                del self._claimed[at][account]
+            self._count(at, account, _operations(share), -1)
+
+    def _count(self, at: KeyPlace, name: str, operations: Operations, by: int) -> None:
+        """One share more or less claims this. What was handed out is copied before it changes."""
+        if self._copied.get(at) != self._scopes:
+            self._copied[at] = self._scopes
+            self._claimed[at] = dict(self._claimed.get(at, {}))
+        names = self._claimed[at]
+        counts = Counter(names.get(name, ()))
+        counts[operations] += by
+        if +counts:
+            names[name] = +counts
+        else:
+            names.pop(name, None)
+        if not names:
+            del self._claimed[at], self._copied[at]
 
     # Questions
 
@@ -318,6 +371,7 @@ class Inventory:
             chosen,
             {g.key: self._regions_of(g) for g in chosen},
             self._claims(keys | {key}),
+            self._apart(keys | {key}),
         )
 
     def shares_of(self, key: str) -> set[str]:
@@ -384,28 +438,52 @@ class Inventory:
         named = self._by_name.get(golden.key, ())
         found = {k for k in named if golden.admits(self._shares[k].namespace)}
         for place in self._places_of(golden):
-            claimers = self._by_place.get(place, ())
-            found |= {k for k in claimers if place in self._shares[k].recorded}
+            for key in self._by_place.get(place, ()):
+                share = self._shares[key]
+                # One that is shut out takes back what it gave, unless it changes nothing.
+                acts = not (share.passive or share.unreadable)
+                if place in share.recorded and (acts or golden.admits(share.namespace)):
+                    found.add(key)
         return found
+
+    def _apart(self, shares: set[str]) -> dict[str, Claims]:
+        """What these shares need on each key, by account; nothing while all is in the own."""
+        found: dict[str, dict[KeyPlace, dict[str, Operations]]] = {}
+        if not any(k in self._claims_in for k in shares):
+            return {}
+        for key in shares:
+            operations = _operations(self._shares[key])
+            by_account = self._claims_in.get(key) or {"": set(self._claims_of.get(key, ()))}
+            for account, claims in by_account.items():
+                for at, name in claims:
+                    into = found.setdefault(account, {}).setdefault(at, {})
+                    into[name] = into.get(name, frozenset()) | operations
+        return dict(found)
 
     def _claims(self, but: set[str]) -> Claims:
         """What shares other than these need on each key."""
-        less: dict[tuple[KeyPlace, str], Counter[Operations]] = {}
+        less: dict[KeyPlace, dict[str, Counter[Operations]]] = {}
         for key in but:
-            for claim in self._claims_of.get(key, ()):
-                less.setdefault(claim, Counter())[_operations(self._shares[key])] += 1
-        found: dict[KeyPlace, dict[str, Operations]] = {}
-        for at, accounts in self._claimed.items():
-            for account, counts in accounts.items():
-                left = counts - less.get((at, account), Counter())
-                if left:
-                    found.setdefault(at, {})[account] = frozenset().union(*left)
-        return found
+            operations = _operations(self._shares[key])
+            for at, name in self._claims_of.get(key, ()):
+                less.setdefault(at, {}).setdefault(name, Counter())[operations] += 1
+        self._scopes += 1
+        return _Claims(dict(self._claimed), less)
 
 
 def _places(image: GoldenImage) -> frozenset[Place]:
     versions = image.status.versions
     return frozenset(pool.one((i.region, i.image_id)) for v in versions for i in v.images)
+
+
+def key_homes(status: ImageShareStatus) -> dict[KeyPlace, str]:
+    """Keys of other accounts than the own."""
+    found = {(g.region, g.key_id): g.account for g in status.grants if g.account}
+    return found | {(p.region, p.key_id): p.account for p in status.key_policies if p.account}
+
+
+def _keys(status: ImageShareStatus) -> dict[Place, tuple[str, ...]]:
+    return {(i.region, i.image_id): i.keys for i in status.images if i.keys}
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:

@@ -78,7 +78,8 @@ class Lists:
         found = self._parameters(region, frozenset({name}), since).get(name, "")
         field = f"spec.accountsFrom: {one.source}"
         if isinstance(found, Problem):
-            return Problem("ListUnreadable", f"{field}: {found.message}", False, region)
+            told = errors.lasting(found.message)
+            return Problem("ListUnreadable", f"{field}: {told}", False, region)
         if not found:
             return Problem(
                 "ListNotFound", f"{field}: there is no such parameter. Create it or correct the "
@@ -96,7 +97,7 @@ class Lists:
             try:
                 found = tuple(sorted(self._expand(arn)))
             except errors.AWS_ERRORS as error:
-                told = errors.problem(error, f"listing the accounts of {arn}").message
+                told = errors.lasting(errors.problem(error, f"listing accounts of {arn}").message)
                 found = Problem(
                     "ListUnreadable",
                     f"spec.accountsFrom: {one.source}: {told}. AWS Organizations answers the "
