@@ -50,6 +50,7 @@ class ImagePlan:
     build: BuildPlan = NO_BUILD
     origin: str = ""  # of the candidate
     next_build: str | None = None  # RFC 3339, UTC
+    served: Mapping[str, Image] = field(default_factory=dict)  # by Region: what is published
 
 
 def plan_image(
@@ -151,6 +152,7 @@ def plan_image(
         build,
         told,
         coming,
+        ready if available is None else {available.region: available, **ready},
     )
 
 

@@ -122,6 +122,7 @@ class Wanted:
     request: str | None = None  # the rebuild annotation
     approved: int = 0  # versions that annotations name
     rejected: int = 0
+    promoted: int = 0
 
     @property
     def key(self) -> str:
@@ -141,4 +142,5 @@ def wanted(cluster: str, image: GoldenImage) -> Wanted:
         meta.rebuild_request,
         meta.approved,
         meta.rejected,
+        meta.promoted,
     )
