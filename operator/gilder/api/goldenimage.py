@@ -452,6 +452,10 @@ class Retiring(ApiModel):
     since: Annotated[str, Field(description="When it was announced first.")]
     at: Annotated[str, Field(description="When it goes, unless something uses it then.")]
     held_by: Annotated[str, Field(description="What keeps it from going.")] = ""
+    unprotected: Annotated[
+        str | None, Field(description="When its deregistration protection was taken off.")
+    ] = None
+    tried: Annotated[str | None, Field(description="When AWS refused it last.")] = None
 
 
 class Leftover(ApiModel):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gilder.api.names import TAG_BUILD
@@ -25,6 +26,7 @@ from gilder.core.actions import (
     ModifyLaunchPermission,
     ModifySnapshotPermission,
     PutKeyPolicy,
+    ReportUsage,
     RevokeGrant,
     TagForConsumer,
 )
@@ -39,6 +41,7 @@ from gilder.core.observed import (
     Problem,
     RegionView,
     Snapshot,
+    SnapshotIndex,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +129,7 @@ class _Region:
         self.extras: frozenset[str] = frozenset()
         # Replaced, never changed, since views that were handed out look at them too.
         self.images: ImageIndex = ImageIndex()
-        self.snapshots: dict[str, Snapshot] = {}
+        self.snapshots: SnapshotIndex = SnapshotIndex()
         self.problem: Problem | None = None
         self.read_at = NEVER
         self.expired_at = NEVER  # what began to be read before this is not remembered
@@ -248,8 +251,8 @@ class Views:
                 region.volumes.forget(action.snapshot)
             case PutKeyPolicy():
                 region.policies.forget(action.key)
-            case TagForConsumer():
-                pass  # on another account's view
+            case TagForConsumer() | ReportUsage():
+                pass  # not on this view
             case _:
                 region.read_at = NEVER
                 if image := getattr(action, "image", None):
@@ -358,7 +361,7 @@ class Views:
     def _read_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
         began = self.now()
         region.problem = self._region_problem(region.name)
-        region.images, region.snapshots = ImageIndex(), {}
+        region.images, region.snapshots = ImageIndex(), SnapshotIndex()
         if region.problem is None:
             try:
                 self._fetch_images(region, extras, account)
@@ -373,7 +376,7 @@ class Views:
         ec2 = self.sessions.ec2(region.name)
         found = _parsed(images.owned(ec2, self.cluster), region.name)
         found |= _by_ids(ec2, extras - found.keys(), region.name)
-        self._take(region, found, account)
+        self._take(region, found, account, resources.owned_snapshots(ec2, self.cluster))
         region.permissions.keep(found)
 
     def _read_more(self, region: _Region, ids: frozenset[str], account: str) -> None:
@@ -404,13 +407,25 @@ class Views:
             return
         region.extras |= found.keys()
 
-    def _take(self, region: _Region, parsed: Mapping[str, Image], account: str) -> None:
-        ids = [s for i in parsed.values() if i.owner == account for s in i.snapshots]
-        found = resources.snapshots(self.sessions.ec2(region.name), ids) if ids else {}
+    def _take(
+        self,
+        region: _Region,
+        parsed: Mapping[str, Image],
+        account: str,
+        owned: Mapping[str, tuple[Snapshot, str | None]] = MappingProxyType({}),
+    ) -> None:
+        """Take in AMIs with their snapshots; `owned` are snapshots that were read already."""
+        ids = {s for i in parsed.values() if i.owner == account for s in i.snapshots}
+        left = sorted(ids - owned.keys())
+        found = dict(owned)
+        if left:
+            found |= resources.snapshots(self.sessions.ec2(region.name), left)
         key_of = {s: key for s, (_, key) in found.items()}
         whole = {i: images.with_keys(image, key_of) for i, image in parsed.items()}
         region.images = ImageIndex({**region.images, **whole})
-        region.snapshots = {**region.snapshots, **{s: snap for s, (snap, _) in found.items()}}
+        region.snapshots = SnapshotIndex(
+            {**region.snapshots, **{s: snap for s, (snap, _) in found.items()}}
+        )
 
     def _key(self, region: _Region, written: str) -> Key | Problem:
         known = region.keys.get(written, self.now() - SLOW)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from gilder.core.observed import NOBODY, Principals
 
@@ -89,9 +89,11 @@ class CopyImage(Action):
     key: str | None  # ARN, or None: not encrypted by us
     tags: Mapping[str, str]
     token: str
+    minutes: int | None = None  # AWS completes it within that time; None: as it can
 
     def describe(self) -> str:
         how = f", encrypted with {self.key}" if self.key else ""
+        how += f", within {self.minutes} minutes" if self.minutes else ""
         return (
             f"copy {self.source_image} from {self.source_region} to {self.region} "
             f"as {self.name}{how}"
@@ -110,16 +112,90 @@ class EnableImage(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DisableImage(Action):
+    """DisableImage: nobody launches it any more, and its launch permissions go."""
+
+    kind: ClassVar[str] = "DisableImage"
+    image: str
+
+    def describe(self) -> str:
+        return f"disable {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeprecateImage(Action):
+    """EnableImageDeprecation, or DisableImageDeprecation without a time (RFC 3339, UTC)."""
+
+    kind: ClassVar[str] = "DeprecateImage"
+    image: str
+    at: str = ""
+
+    def describe(self) -> str:
+        if not self.at:
+            return f"undo the deprecation of {self.image} in {self.region}"
+        return f"deprecate {self.image} in {self.region} at {self.at}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectImage(Action):
+    """Enable- or DisableImageDeregistrationProtection; `mode` as AWS says it."""
+
+    kind: ClassVar[str] = "ProtectImage"
+    image: str
+    mode: Literal["enabled-with-cooldown", "enabled-without-cooldown", "disabled"]
+
+    def describe(self) -> str:
+        verb = "stop protecting" if self.mode == "disabled" else "protect"
+        how = ", with cooldown" if self.mode == "enabled-with-cooldown" else ""
+        return f"{verb} {self.image} in {self.region} against being deregistered{how}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreImage(Action):
+    """RestoreImageFromRecycleBin."""
+
+    kind: ClassVar[str] = "RestoreImage"
+    image: str
+
+    def describe(self) -> str:
+        return f"restore {self.image} in {self.region} from the Recycle Bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportUsage(Action):
+    """CreateImageUsageReport: which other accounts use an AMI."""
+
+    kind: ClassVar[str] = "ReportUsage"
+    image: str
+    token: str
+
+    def describe(self) -> str:
+        return f"ask which other accounts use {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteSnapshot(Action):
+    """DeleteSnapshot of one that no AMI uses; AWS refuses it while one does."""
+
+    kind: ClassVar[str] = "DeleteSnapshot"
+    snapshot: str
+
+    def describe(self) -> str:
+        return f"delete left-over snapshot {self.snapshot} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeregisterImage(Action):
-    """DeregisterImage with its snapshots."""
+    """DeregisterImage, with its snapshots unless they are to stay."""
 
     kind: ClassVar[str] = "DeregisterImage"
     image: str
-    snapshots: tuple[str, ...] = ()
-    leftover: bool = False  # of a build that came to nothing
+    snapshots: tuple[str, ...] = ()  # that are deleted with it
+    leftover: bool = False  # of a build that came to nothing, or retired
 
     def describe(self) -> str:
-        return f"deregister {self.image} in {self.region} and delete its snapshots"
+        parts = " and delete its snapshots" if self.snapshots else ""
+        return f"deregister {self.image} in {self.region}{parts}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -418,6 +494,12 @@ AnyAction = (
     | CreateImage
     | CopyImage
     | EnableImage
+    | DisableImage
+    | DeprecateImage
+    | ProtectImage
+    | RestoreImage
+    | ReportUsage
+    | DeleteSnapshot
     | DeregisterImage
     | CreateGrant
     | RevokeGrant
@@ -446,6 +528,9 @@ WORK = (
     RunCheck,
     EndTest,
 )
+
+# Follows from age, so that it is never drift.
+RETIRING = (DisableImage, DeprecateImage, ReportUsage, DeleteSnapshot)
 
 
 def _last(names: tuple[str, ...]) -> str:

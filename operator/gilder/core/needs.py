@@ -77,6 +77,23 @@ def of_image(want: Wanted, jobs: Sequence[SeenJob] = ()) -> dict[str, RegionNeed
     return needs
 
 
+def missing(want: Wanted, seen: Observed) -> frozenset[str]:
+    """Regions in which an AMI is gone that is to be there: it may lie in the Recycle Bin."""
+    spec, memory = want.spec, want.memory
+    found = set()
+    for (version, region, _), known in memory.images.items():
+        wanted = version in (memory.latest, spec.pinned_version)
+        view = seen.region(region)
+        if wanted and known.seen and not view.problem and known.image_id not in view.images:
+            found.add(region)
+    home = seen.region(spec.region)
+    if spec.pinned_version is not None and not home.problem:
+        there = home.belonging(want.cluster, want.key, seen.account)
+        if all(i.version != spec.pinned_version or i.role != "home" for i in there):
+            found.add(spec.region)
+    return frozenset(found)
+
+
 def selection(spec: GoldenImageSpec) -> ImageSource | None:
     """The AMI that spec.source names: the source itself, or the parent image of a recipe."""
     if spec.source.image is not None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from gilder.api.conditions import Condition, ConditionType
-from gilder.api.names import TAG_GATES
+from gilder.api.names import TAG_GATES, TAG_RELEASE
 from gilder.core.actions import (
+    RETIRING,
     WORK,
     AnyAction,
     CancelBuild,
@@ -14,13 +15,19 @@ from gilder.core.actions import (
     CreateJob,
     DeleteJob,
     DeleteRecipes,
+    DeleteSnapshot,
+    DeprecateImage,
     DeregisterImage,
+    DisableImage,
     EnableImage,
     EndTest,
     LaunchTest,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
+    ProtectImage,
     PutKeyPolicy,
+    ReportUsage,
+    RestoreImage,
     RevokeGrant,
     RunCheck,
     StartBuild,
@@ -45,6 +52,12 @@ REASONS: dict[type[AnyAction], str] = {
     CreateImage: "CreateStarted",
     CopyImage: "CopyStarted",
     EnableImage: "Enabled",
+    DisableImage: "Disabled",
+    DeprecateImage: "DeprecationChanged",
+    ProtectImage: "ProtectionChanged",
+    RestoreImage: "Restored",
+    ReportUsage: "UsageAsked",
+    DeleteSnapshot: "SnapshotDeleted",
     DeregisterImage: "Deregistered",
     CreateGrant: "GrantCreated",
     RevokeGrant: "GrantRevoked",
@@ -71,10 +84,11 @@ def problems_of(plan: Plan, results: Iterable[Result]) -> tuple[Problem, ...]:
 def is_work(action: AnyAction) -> bool:
     """Whether an action follows from a trigger or a verdict, so that it mends nothing."""
     if isinstance(action, TagResources):
-        return not action.adopts and set(action.tags) == {TAG_GATES}
+        marks = {TAG_GATES, TAG_RELEASE}
+        return not action.adopts and marks >= action.tags.keys()
     if isinstance(action, DeregisterImage):
         return action.leftover
-    return isinstance(action, WORK)
+    return isinstance(action, WORK + RETIRING)
 
 
 def worst(problems: Sequence[Problem]) -> Problem | None:

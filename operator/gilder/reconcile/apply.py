@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
-from gilder.aws import builds, checks, errors, images, keys, policies, resources, snapshots
+from gilder.aws import builds, checks, errors, images, keys, policies, resources, snapshots, usage
 from gilder.aws.sessions import Sessions
+from gilder.aws.useview import UseViews
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
 from gilder.core import rules
@@ -22,13 +23,19 @@ from gilder.core.actions import (
     CreateJob,
     DeleteJob,
     DeleteRecipes,
+    DeleteSnapshot,
+    DeprecateImage,
     DeregisterImage,
+    DisableImage,
     EnableImage,
     EndTest,
     LaunchTest,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
+    ProtectImage,
     PutKeyPolicy,
+    ReportUsage,
+    RestoreImage,
     RevokeGrant,
     RunCheck,
     StartBuild,
@@ -69,7 +76,9 @@ class Applier:
         views: Views,
         work: WorkViews | None = None,
         jobs: Jobs | None = None,
+        uses: UseViews | None = None,
     ) -> None:
+        self._uses = uses
         self._sessions = sessions
         self._views = views
         self._work = work
@@ -130,6 +139,10 @@ class Applier:
         return Result(action, made=made)
 
     def _touched(self, action: AnyAction, *, done: bool = False) -> None:
+        if self._uses is not None and isinstance(
+            action, ReportUsage | RestoreImage | DeregisterImage
+        ):
+            self._uses.forget(action.region, action.image)
         if not isinstance(action, WORK):
             self._views.touched(action, done=done)
         elif self._work is not None:
@@ -154,11 +167,10 @@ class Applier:
                     key=action.key,
                     tags=action.tags,
                     token=action.token,
+                    minutes=action.minutes,
                 )
-            case EnableImage():
-                images.enable(ec2, action.image)
             case DeregisterImage():
-                images.deregister(ec2, action.image)
+                images.deregister(ec2, action.image, snapshots=bool(action.snapshots))
             case CreateGrant():
                 return keys.create_grant(
                     self._sessions.kms(action.region),
@@ -181,8 +193,30 @@ class Applier:
                     action.statement,
                     action.before,
                 )
-            case _:
+            case _ if isinstance(action, WORK):
                 return self._do_work(action)
+            case _:
+                return self._do_stages(action)
+        return ""
+
+    def _do_stages(self, action: AnyAction) -> str:
+        """What happens to an AMI between its making and its end."""
+        ec2 = self._sessions.ec2(action.region)
+        match action:
+            case EnableImage():
+                images.enable(ec2, action.image)
+            case DisableImage():
+                images.disable(ec2, action.image)
+            case DeprecateImage():
+                images.deprecate(ec2, action.image, action.at)
+            case ProtectImage():
+                images.protect(ec2, action.image, action.mode)
+            case RestoreImage():
+                images.restore(ec2, action.image)
+            case ReportUsage():
+                return usage.ask(ec2, action.image, action.token)
+            case DeleteSnapshot():
+                resources.delete_snapshot(ec2, action.snapshot)
         return ""
 
     def _do_work(self, action: AnyAction) -> str:
@@ -287,6 +321,13 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
             return Problem("TestRefused", f"spec.gates.ssm.instance: {told}", True, region)
         case RunCheck():
             return Problem("TestRefused", f"spec.gates.ssm: {told}", True, region)
+        case DeregisterImage():
+            # AWS's words for protection and its cooldown, among others.
+            return Problem(
+                "DeregisterRefused", f"{problem.message}. It is tried again", False, region
+            )
+        case DeleteSnapshot():
+            return Problem("SnapshotInUse", f"{problem.message}. It stays", False, region)
         case _:
             return problem
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from gilder.api import GoldenImage, GoldenImageStatus
-from gilder.aws import errors, images
+from gilder.aws import errors
 from gilder.aws.sessions import Sessions
+from gilder.aws.useview import UseViews
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
 from gilder.core import needs, report
@@ -18,10 +19,12 @@ from gilder.core.actions import (
     DeleteRecipes,
     EndTest,
     LaunchTest,
+    ReportUsage,
     RunCheck,
     StartBuild,
 )
 from gilder.core.building import NO_BUILD, UNDER_WAY, kept
+from gilder.core.deletion import asked_on_deletion, plan_deletion
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
@@ -30,10 +33,11 @@ from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
 from gilder.core.report_work import report_stop
 from gilder.core.results import Result
+from gilder.core.retention import asked
 from gilder.core.shares import Resolution, Share, access_needs
 from gilder.core.sharing import SharePlan, plan_share
 from gilder.core.times import rfc3339
-from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
+from gilder.core.versions import ImagePlan, plan_image, plan_work_end
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, Work
 from gilder.reconcile.apply import Applier
@@ -72,9 +76,10 @@ class Engine:
         self.cluster = cluster
         self.views = Views(sessions, cluster)
         self.work = WorkViews(sessions, cluster)
+        self.uses = UseViews(sessions)
         self.jobs: Jobs = jobs if jobs is not None else NoJobs()
         self.places = places if places is not None else Places(MAX_BUILDS)
-        self.applier = Applier(sessions, self.views, self.work, self.jobs)
+        self.applier = Applier(sessions, self.views, self.work, self.jobs, self.uses)
         self._clock = clock
         self._poll = poll
 
@@ -152,7 +157,12 @@ class Engine:
         source = resolve(want, seen, self.views, since)
         work = self._see_work(want, seen, scope.jobs, since)
         now = self._clock()
-        return seen, plan_image(want, source, seen, now, work, may_build=may_build)
+        missing = needs.missing(want, seen)
+        if missing:
+            bins = {r: self.uses.restorable(r) for r in missing}
+            want = replace(want, restorable={r: b for r, b in bins.items() if b})
+        uses = self.uses.read(asked(want, now), since)
+        return seen, plan_image(want, source, seen, now, work, uses, may_build=may_build)
 
     def _look(
         self, image: GoldenImage, scope: ImageScope, since: float
@@ -233,9 +243,13 @@ class Engine:
         if image.spec.deletion_policy == "Retain" or passive or image.spec.suspend:
             return Outcome(image.status, release=True)
         seen, lack = self._look(image, scope, since)
-        plan = _stopped(lack).plan if lack else plan_deletion(want, seen, self._used(want, seen))
+        if lack:
+            plan = _stopped(lack).plan
+        else:
+            uses = self.uses.read(asked_on_deletion(want, seen), since)
+            plan = plan_deletion(want, seen, uses, self._clock())
         results = self.applier.apply(plan.actions)
-        if not plan.problems and all(r.done for r in results):
+        if not plan.problems and not plan.waiting and all(r.done for r in results):
             if not results:
                 return Outcome(image.status, release=True)
             # Looked at once more before the finalizer goes, so that nothing is left behind.
@@ -277,22 +291,6 @@ class Engine:
             status, tuple(events), results, again=self._poll if again is None else again,
             failed=failed,
         )  # fmt: skip
-
-    def _used(self, want: Wanted, seen: Observed) -> dict[str, str]:
-        """What uses each AMI; one that could not be asked about counts as used."""
-        if want.spec.deletion_policy != "Delete":
-            return {}
-        used: dict[str, str] = {}
-        by_region: dict[str, list[str]] = {}
-        for image in seen.owned(want.cluster, want.key):
-            by_region.setdefault(image.region, []).append(image.id)
-        for region, ids in by_region.items():
-            try:
-                used |= images.references(self.sessions.ec2(region), ids)
-            except errors.AWS_ERRORS as error:
-                why = errors.problem(error, "asking what uses it failed", region).message
-                used |= dict.fromkeys(ids, f"possibly something ({why})")
-        return used
 
     # ImageShare
 
@@ -376,7 +374,7 @@ def _begun(outcome: Outcome[GoldenImageStatus]) -> bool:
 
 
 STARTS = (StartBuild, CreateJob, LaunchTest, RunCheck)
-SLOW = (CopyImage, CreateImage, *WORK)
+SLOW = (CopyImage, CreateImage, ReportUsage, *WORK)
 
 
 def has_work(image: GoldenImage, scope: ImageScope) -> bool:

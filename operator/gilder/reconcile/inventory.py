@@ -193,6 +193,9 @@ class Inventory:
             held=frozenset(
                 v.version for v in image.status.versions if v.gate in ("Pending", "Failed")
             ),
+            unreleased=frozenset(v.version for v in image.status.versions if v.held),
+            candidate=image.status.candidate.version if image.status.candidate else 0,
+            test_accounts=frozenset(image.spec.promoting.test_accounts),
             account=self._account(image.spec.account),
             allowed_namespaces=image.spec.allowed_namespaces,
         )
