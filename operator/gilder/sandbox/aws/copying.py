@@ -87,6 +87,7 @@ def copy_image(call: Call) -> Mapping[str, Any]:
         protection="disabled",
         protected_until=0.0,
         last_launched=None,
+        launches=[],
         no_reboot=None,
         copied=True,
         product_codes=list(source.product_codes),

@@ -24,15 +24,18 @@ from gilder.sandbox.aws import (
     parameters,
     permissions,
     public_access,
+    recycle_bin,
     references,
     registering,
     registry,
     replicas,
+    retention_rules,
     roles,
     run_command,
     snapshot_permissions,
     snapshots,
     tags,
+    usage_reports,
     volumes,
 )
 from gilder.sandbox.aws.faults import Faults
@@ -64,13 +67,16 @@ HANDLERS = (
     pipelines,
     public_access,
     recipes,
+    recycle_bin,
     references,
     registering,
     replicas,
+    retention_rules,
     roles,
     snapshot_permissions,
     snapshots,
     tags,
+    usage_reports,
     workflows,
 )
 _installed = False
@@ -106,6 +112,8 @@ def settle() -> None:
     with registry.LOCK:
         builds.settle()
         commands.COMMANDS.settle()
+        recycle_bin.settle()
+        usage_reports.settle()
 
 
 def bind(faults: Faults) -> None:
@@ -126,6 +134,7 @@ def reset() -> None:
         builds.BUILDS.clear()
         commands.COMMANDS.reset()
         findings.FINDINGS.reset()
+        usage_reports.USAGE_REPORTS.reset()
         accounts.reset_accounts()
 
 

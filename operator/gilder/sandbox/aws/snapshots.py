@@ -12,6 +12,7 @@ from gilder.sandbox.aws.filters import apply_filters, truth
 from gilder.sandbox.aws.keys import default_ebs_key, usable_by_ebs, well_formed
 from gilder.sandbox.aws.model import images_in, need_snapshot, readable
 from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.recycle_bin import retain_snapshot
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK
 from gilder.sandbox.aws.tags import drop_tags, set_tags, tag_list, tags_for
@@ -226,8 +227,10 @@ def delete_snapshot(call: Call) -> None:
 
 
 def forget_snapshot(snapshot: Any) -> None:
+    """Delete a snapshot: into Recycle Bin if a rule says so."""
     snapshot.ec2_backend.snapshots.pop(snapshot.id, None)
-    drop_tags(snapshot.ec2_backend, snapshot.id)
+    if not retain_snapshot(snapshot):
+        drop_tags(snapshot.ec2_backend, snapshot.id)
 
 
 def install() -> None:
