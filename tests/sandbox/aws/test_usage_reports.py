@@ -177,6 +177,16 @@ def test_launches_by_anybody_are_seen_after_a_while(aws: SandboxAws, ec2: Any, s
     assert str(late[0])[:19] == str(late[1])[:19]
 
 
+def test_recipes_of_others_are_counted(aws: SandboxAws, ec2: Any, shared: str) -> None:
+    aws.client("imagebuilder", account=B).create_image_recipe(
+        name="theirs", semanticVersion="1.0.0", parentImage=shared, clientToken="token"
+    )
+    asked = ec2.create_image_usage_report(
+        ImageId=shared, ResourceTypes=[{"ResourceType": "imagebuilder:ImageRecipe"}]
+    )["ReportId"]
+    assert entries(ec2, asked) == {(B, "imagebuilder:ImageRecipe", 1)}
+
+
 def test_references_take_options_beside_all_types(
     aws: SandboxAws, ec2: Any, base: str, refused: Any
 ) -> None:
@@ -237,7 +247,24 @@ def test_recipes_refer_to_the_ami_that_they_name(aws: SandboxAws, ec2: Any, base
         )["imageRecipeArn"]
         for n, parent in enumerate((base, "ssm:/golden/y"))
     ]
+    container = builder.create_container_recipe(
+        name="container",
+        semanticVersion="1.0.0",
+        containerType="DOCKER",
+        parentImage="amazonlinux:latest",
+        dockerfileTemplateData="FROM {{{ imagebuilder:parentImage }}}",
+        targetRepository={"service": "ECR", "repositoryName": "golden"},
+        instanceConfiguration={"image": base},
+        clientToken="token-c",
+    )["containerRecipeArn"]
     found = ec2.describe_image_references(ImageIds=[base], IncludeAllResourceTypes=True)
     assert found["ImageReferences"] == [
-        {"ImageId": base, "ResourceType": "imagebuilder:ImageRecipe", "Arn": arns[0]}
+        {"ImageId": base, "ResourceType": "imagebuilder:ImageRecipe", "Arn": arns[0]},
+        {"ImageId": base, "ResourceType": "imagebuilder:ContainerRecipe", "Arn": container},
     ]
+    (listed,) = builder.list_container_recipes()["containerRecipeSummaryList"]
+    assert (listed["arn"], listed["instanceImage"]) == (container, base)
+    shown = builder.get_container_recipe(containerRecipeArn=container)["containerRecipe"]
+    assert shown["instanceConfiguration"] == {"image": base}
+    builder.delete_container_recipe(containerRecipeArn=container)
+    assert builder.list_container_recipes()["containerRecipeSummaryList"] == []

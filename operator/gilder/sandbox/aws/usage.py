@@ -8,7 +8,7 @@ from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.imagebuilder.names import RECIPE as RECIPE_KIND
+from gilder.sandbox.aws.imagebuilder import names
 from gilder.sandbox.aws.imagebuilder.store import STORES
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
 
@@ -90,8 +90,16 @@ def parameters(account: str, region: str, image_id: str) -> Iterator[str]:
 def recipes(account: str, region: str, image_id: str) -> Iterator[str]:
     """Image recipes whose parent image is written as the id of an AMI."""
     if (account, region) in STORES:
-        for recipe in STORES[account, region].of(RECIPE_KIND):
+        for recipe in STORES[account, region].of(names.RECIPE):
             if recipe.shown["parentImage"] == image_id:
+                yield recipe.arn
+
+
+def container_recipes(account: str, region: str, image_id: str) -> Iterator[str]:
+    """Container recipes that are built on an instance of an AMI."""
+    if (account, region) in STORES:
+        for recipe in STORES[account, region].of(names.CONTAINER):
+            if recipe.shown.get("instanceConfiguration", {}).get("image") == image_id:
                 yield recipe.arn
 
 
@@ -114,5 +122,6 @@ def references(
         return list(templates(account, region, image_id, depth, at))
     if kind == PARAMETER:
         return list(parameters(account, region, image_id))
-    # There are no container recipes here.
-    return list(recipes(account, region, image_id)) if kind == RECIPE else []
+    if kind == RECIPE:
+        return list(recipes(account, region, image_id))
+    return list(container_recipes(account, region, image_id))
