@@ -328,3 +328,67 @@ def test_a_seed_helper_registers_for_any_account(aws: SandboxAws) -> None:
     snapshot = make_snapshot(aws, "us-east-1", "222222222222")
     image_id = register(aws, "foreign", snapshot, "us-east-1", "222222222222")
     assert image_of(aws.client("ec2", "us-east-1", "222222222222"), image_id)["Name"] == "foreign"
+
+
+def test_a_time_based_copy(aws: SandboxAws, dr: Any, base: str, refused: Any) -> None:
+    name = "SnapshotCopyCompletionDurationMinutes"
+    for minutes in (0, 14, 20, 2895):
+        with refused("InvalidParameterValue", "multiple of 15"):
+            copy(dr, base, **{name: minutes})
+    copied = copy(dr, base, ClientToken="one", **{name: 45})
+    assert aws.image(copied, DR).copy_minutes == 45
+    assert copy(dr, base, ClientToken="one", **{name: 45}) == copied
+    with refused("IdempotentParameterMismatch"):
+        copy(dr, base, ClientToken="one", **{name: 60})
+    snapshot = snapshot_of(dr, copied)
+    assert (snapshot["TransferType"], snapshot["CompletionDurationMinutes"]) == ("time-based", 45)
+    plain = copy(dr, base, name="plain")
+    assert aws.image(plain, DR).copy_minutes is None
+    assert snapshot_of(dr, plain)["TransferType"] == "standard"
+
+
+def test_the_progress_of_copied_snapshots(aws: SandboxAws, dr: Any, base: str) -> None:
+    with aws.settings.changed(image_delay=100.0):
+        copied = copy(dr, base)
+    assert snapshot_of(dr, copied)["Progress"] == "0%"
+    aws.clock.advance(42)
+    snapshot = snapshot_of(dr, copied)
+    assert (snapshot["State"], snapshot["Progress"][-1]) == ("pending", "%")
+    assert 42 <= int(snapshot["Progress"][:-1]) <= 50
+    assert "CompletionTime" not in snapshot
+    found = dr.describe_snapshots(
+        OwnerIds=["self"], Filters=[{"Name": "progress", "Values": [snapshot["Progress"]]}]
+    )
+    assert [s["SnapshotId"] for s in found["Snapshots"]] == [snapshot["SnapshotId"]]
+    aws.clock.advance(60)
+    snapshot = snapshot_of(dr, copied)
+    assert (snapshot["State"], snapshot["Progress"]) == ("completed", "100%")
+    took = snapshot["CompletionTime"] - snapshot["StartTime"]
+    assert 98 <= took.total_seconds() <= 101
+
+
+def test_copies_of_snapshots_have_a_limit_of_their_own(
+    aws: SandboxAws, dr: Any, base: str, refused: Any
+) -> None:
+    source = make_snapshot(aws)
+
+    def copy_snapshot(**more: Any) -> str:
+        made = dr.copy_snapshot(SourceRegion=HOME, SourceSnapshotId=source, **more)
+        return str(made["SnapshotId"])
+
+    limits = {"max_concurrent_copies": 1, "max_concurrent_snapshot_copies": 1}
+    with aws.settings.changed(image_delay=60.0, snapshot_delay=60.0, **limits):
+        copied = copy_snapshot(CompletionDurationMinutes=30)
+        (shown,) = dr.describe_snapshots(SnapshotIds=[copied])["Snapshots"]
+        assert (shown["State"], shown["CompletionDurationMinutes"]) == ("pending", 30)
+        with refused("ResourceLimitExceeded", "snapshot copies"):
+            copy_snapshot()
+        with refused("InvalidParameterValue", "multiple of 15"):
+            copy_snapshot(CompletionDurationMinutes=31)
+        # The snapshots of an AMI's copy do not count, and neither does a time-based one alone.
+        copy(dr, base, SnapshotCopyCompletionDurationMinutes=15)
+        with refused("ResourceLimitExceeded", "image copies"):
+            copy(dr, base, name="second")
+        aws.clock.advance(61)
+        copy_snapshot()
+        copy(dr, base, name="second")

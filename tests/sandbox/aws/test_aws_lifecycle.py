@@ -305,3 +305,21 @@ def test_create_volume_permission(aws: SandboxAws, ec2: Any, refused: Any, form:
         ec2.modify_snapshot_attribute(
             SnapshotId=default, CreateVolumePermission={"Add": [{"UserId": B}]}
         )
+
+
+def test_snapshots_of_a_deregistered_ami_stay_as_they_are(
+    aws: SandboxAws, ec2: Any, base: str
+) -> None:
+    snapshot = snapshot_of(ec2, base)
+    ec2.create_tags(Resources=[snapshot], Tags=[{"Key": "of", "Value": base}])
+    before = ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+    ec2.deregister_image(ImageId=base)
+    found = ec2.describe_snapshots(Filters=[{"Name": "tag:of", "Values": [base]}])["Snapshots"]
+    assert found == before
+    for _ in range(5):
+        more = make_snapshot(aws)
+        ec2.create_tags(Resources=[more], Tags=[{"Key": "of", "Value": base}])
+    pages = ec2.get_paginator("describe_snapshots").paginate(
+        Filters=[{"Name": "tag:of", "Values": [base]}], PaginationConfig={"PageSize": 5}
+    )
+    assert [len(p["Snapshots"]) for p in pages] == [5, 1]

@@ -1,7 +1,5 @@
 """CopyImage: encryption, keys, tags, client tokens, limits, and failure after the answer."""
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +8,7 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 
 from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.idempotency import digest
 from gilder.sandbox.aws.model import (
     Image,
     find_snapshot,
@@ -21,7 +20,13 @@ from gilder.sandbox.aws.model import (
 from gilder.sandbox.aws.registering import add_image, check_description, check_name
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
-from gilder.sandbox.aws.snapshots import encryption, new_snapshot, source_failure
+from gilder.sandbox.aws.snapshots import (
+    completion_minutes,
+    encryption,
+    new_snapshot,
+    source_failure,
+    transfer_type,
+)
 from gilder.sandbox.aws.state import region_state
 from gilder.sandbox.aws.tags import LIMIT, set_tags, tags_for
 
@@ -32,10 +37,10 @@ def copy_image(call: Call) -> Mapping[str, Any]:
     name, region = call.need("Name"), call.need("SourceRegion")
     source_id, token = call.need("SourceImageId"), call.get("ClientToken")
     known = region_state(call.account, call.region).tokens
-    digest = _digest(call)
+    written = digest(call)
     if token is not None and token in known:
         # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
-        if known[token][0] != digest:
+        if known[token][0] != written:
             raise AwsError(
                 "IdempotentParameterMismatch",
                 "The request uses the same client token as a previous, but non-identical request.",
@@ -62,6 +67,7 @@ def copy_image(call: Call) -> Mapping[str, Any]:
             f"The image {source.id} is instance-store backed; only EBS-backed images can be "
             "encrypted by a copy",
         )
+    minutes = completion_minutes(call, "SnapshotCopyCompletionDurationMinutes")
     _check_limit(call)
     call.dry_run()
     image = replace(
@@ -87,22 +93,18 @@ def copy_image(call: Call) -> Mapping[str, Any]:
         protection="disabled",
         protected_until=0.0,
         last_launched=None,
+        launches=[],
         no_reboot=None,
         copied=True,
+        copy_minutes=minutes,
         product_codes=list(source.product_codes),
         image_location="" if source.root_device_type == "ebs" else source.image_location,
     )
     _copy_devices(call, source, image, tags["snapshot"])
     add_image(call, image, image_tags)
     if token is not None:
-        known[token] = (digest, image.id)
+        known[token] = (written, image.id)
     return {"ImageId": image.id}
-
-
-def _digest(call: Call) -> str:
-    parameters = {k: v for k, v in call.params.items() if k not in ("ClientToken", "DryRun")}
-    text = json.dumps(parameters, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_source(call: Call, source: Image) -> None:
@@ -164,6 +166,8 @@ def _copy_devices(call: Call, source: Image, image: Image, tags: Mapping[str, st
             encrypted=encrypted,
             ready_at=image.ready_at,
             failure=failure,
+            transfer=transfer_type(image.copy_minutes),
+            minutes=image.copy_minutes,
         )
         set_tags(call.backend, snapshot.id, tags)
         image.devices.append(replace(device, snapshot=snapshot.id, encrypted=encrypted))

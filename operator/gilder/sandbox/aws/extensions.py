@@ -18,21 +18,25 @@ from gilder.sandbox.aws import (
     inspector,
     key_calls,
     keys,
+    launch_templates,
     launching,
     lifecycle,
     organizations,
     parameters,
     permissions,
     public_access,
+    recycle_bin,
     references,
     registering,
     registry,
     replicas,
+    retention_rules,
     roles,
     run_command,
     snapshot_permissions,
     snapshots,
     tags,
+    usage_reports,
     volumes,
 )
 from gilder.sandbox.aws.faults import Faults
@@ -40,6 +44,7 @@ from gilder.sandbox.aws.imagebuilder import (
     builds,
     components,
     configurations,
+    containers,
     pipelines,
     recipes,
     workflows,
@@ -54,23 +59,28 @@ HANDLERS = (
     built_images,
     components,
     configurations,
+    containers,
     copying,
     grants,
     images,
     keys,
+    launch_templates,
     lifecycle,
     organizations,
     permissions,
     pipelines,
     public_access,
     recipes,
+    recycle_bin,
     references,
     registering,
     replicas,
+    retention_rules,
     roles,
     snapshot_permissions,
     snapshots,
     tags,
+    usage_reports,
     workflows,
 )
 _installed = False
@@ -91,6 +101,7 @@ def install() -> None:
         key_calls,
         replicas,
         tags,
+        launch_templates,
         launching,
         organizations,
         parameters,
@@ -106,6 +117,8 @@ def settle() -> None:
     with registry.LOCK:
         builds.settle()
         commands.COMMANDS.settle()
+        recycle_bin.settle()
+        usage_reports.settle()
 
 
 def bind(faults: Faults) -> None:
@@ -126,6 +139,7 @@ def reset() -> None:
         builds.BUILDS.clear()
         commands.COMMANDS.reset()
         findings.FINDINGS.reset()
+        usage_reports.USAGE_REPORTS.reset()
         accounts.reset_accounts()
 
 

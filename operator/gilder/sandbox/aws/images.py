@@ -121,7 +121,7 @@ def shown(image: Image, call: Call) -> dict[str, Any]:
         "SourceImageRegion": image.source_region,
         "SourceInstanceId": image.source_instance,
         "DeprecationTime": _time(image.deprecate_at),
-        "LastLaunchedTime": _time(image.last_launched),
+        "LastLaunchedTime": _time(image.launch_reported),
         "Tags": tag_list(call.backend, image.id) or None,
         "ScanResults": scan_results(image),
         "ProductCodes": [

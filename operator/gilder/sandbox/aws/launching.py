@@ -136,7 +136,6 @@ def _remember(mappings: Iterable[Mapping[str, Any]]) -> None:
 
 def _launched(call: Call, image: Image, instances: Iterable[Any]) -> None:
     """What follows a launch: times by the sandbox's clock, and the end of what has no key."""
-    image.last_launched = CLOCK.now()
     refused = SETTINGS.check_key_at_launch and _key_refused(call, image)
     for instance in instances:
         instance.launch_time = CLOCK.now()
@@ -187,6 +186,7 @@ def install() -> None:
     response: Any = EC2Response
     instance_class: Any = Instance
     run, defaults = response.run_instances, instance_class.setup_defaults
+    end = instance_class.terminate
 
     def run_instances(self: Any) -> Any:
         with LOCK:
@@ -215,11 +215,17 @@ def install() -> None:
         if image is None:
             defaults(self)
             return
+        image.launches.append(CLOCK.now())
         self.root_device_name = image.root_device_name
         self.root_device_type = image.root_device_type
         for device in _merged(image):
             if device.virtual_name is None:
                 _attach(self, device)
 
+    def terminate(self: Any) -> Any:
+        self.terminated_at = CLOCK.time()
+        return end(self)
+
+    instance_class.terminate = terminate
     response.run_instances = run_instances
     instance_class.setup_defaults = setup_defaults

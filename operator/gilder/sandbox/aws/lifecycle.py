@@ -5,6 +5,7 @@ from typing import Any
 
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.model import Image, find_snapshot, need_owned, unavailable
+from gilder.sandbox.aws.recycle_bin import retain_image
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK
 from gilder.sandbox.aws.snapshots import forget_snapshot, users_of
@@ -18,7 +19,10 @@ _DONE = {"Return": True}
 
 @ec2
 def deregister_image(call: Call) -> Mapping[str, Any]:
-    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeregisterImage.html"""
+    """An AMI that matches a retention rule goes into Recycle Bin, and so does each snapshot.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeregisterImage.html
+    """
     image = need_owned(call)
     if image.protection != "disabled" or CLOCK.time() < image.protected_until:
         raise AwsError(
@@ -28,7 +32,8 @@ def deregister_image(call: Call) -> Mapping[str, Any]:
         )
     call.dry_run()
     del call.backend.amis[image.id]
-    drop_tags(call.backend, image.id)
+    if not retain_image(image):
+        drop_tags(call.backend, image.id)
     region_state(call.account, call.region).deregistered.add(image.id)
     out: dict[str, Any] = {"Return": True}
     if call.get("DeleteAssociatedSnapshots"):

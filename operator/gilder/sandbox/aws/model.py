@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -12,7 +12,7 @@ from moto.moto_api._internal import mock_random
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.organization import membership
 from gilder.sandbox.aws.registry import Call
-from gilder.sandbox.aws.settings import BLOCK_ALL_SHARING, CLOCK
+from gilder.sandbox.aws.settings import BLOCK_ALL_SHARING, CLOCK, SETTINGS
 from gilder.sandbox.aws.state import region_state
 
 _IMAGE_ID = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
@@ -89,9 +89,13 @@ class Image:
     deprecate_at: datetime | None = None
     protection: str = "disabled"
     protected_until: float = 0.0
+    # The last launch that is reported, and those that are not yet.
     last_launched: datetime | None = None
+    launches: list[datetime] = field(default_factory=list)
     no_reboot: bool | None = None
     copied: bool = False
+    # SnapshotCopyCompletionDurationMinutes of the copy that made it.
+    copy_minutes: int | None = None
 
     @property
     def state(self) -> str:
@@ -101,6 +105,19 @@ class Image:
         if self.failure is not None:
             return "failed"
         return "disabled" if self.disabled else "available"
+
+    @property
+    def launch_reported(self) -> datetime | None:
+        """The time of the last launch that is old enough to be seen.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-last-launched-time.html
+        """
+        horizon = CLOCK.now() - timedelta(seconds=SETTINGS.last_launched_delay)
+        seen = [t for t in self.launches if t <= horizon]
+        if seen:
+            self.last_launched = max(seen)
+            self.launches = [t for t in self.launches if t > horizon]
+        return self.last_launched
 
     @property
     def is_public(self) -> bool:
@@ -231,11 +248,15 @@ def no_snapshot(snapshot_id: str) -> AwsError:
     return AwsError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
 
 
-def need_snapshot(call: Call, snapshot_id: str, region: str | None = None) -> Any:
+def check_snapshot_id(snapshot_id: str) -> None:
     if not snapshot_id.startswith("snap-"):
         raise AwsError(
             "InvalidSnapshotID.Malformed", f'Invalid id: "{snapshot_id}" (expecting "snap-...")'
         )
+
+
+def need_snapshot(call: Call, snapshot_id: str, region: str | None = None) -> Any:
+    check_snapshot_id(snapshot_id)
     snapshot = find_snapshot(snapshot_id, region or call.region)
     if snapshot is None or not readable(snapshot, call.account):
         raise no_snapshot(snapshot_id)

@@ -168,7 +168,7 @@ def describe_image_attribute(call: Call) -> Mapping[str, Any]:
     image = need_owned(call)
     attribute = call.need("Attribute")
     call.dry_run()
-    launched = image.last_launched
+    launched = image.launch_reported
     single: dict[str, tuple[str, str | None]] = {
         "description": ("Description", image.description),
         "kernel": ("KernelId", image.kernel_id),

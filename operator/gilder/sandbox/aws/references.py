@@ -1,10 +1,9 @@
 """What uses an AMI, and where it came from: DescribeImageReferences and GetImageAncestry."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from moto.ssm.models import ssm_backends
-
+from gilder.sandbox.aws import usage
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.model import (
     Image,
@@ -17,26 +16,26 @@ from gilder.sandbox.aws.model import (
 from gilder.sandbox.aws.pagination import ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 
-INSTANCE, TEMPLATE, PARAMETER = "ec2:Instance", "ec2:LaunchTemplate", "ssm:Parameter"
-_OTHERS = ("imagebuilder:ImageRecipe", "imagebuilder:ContainerRecipe")
-# Versions of a launch template that are looked at unless the request says otherwise.
-_VERSION_DEPTH = 20
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-ami-references.html
+_VERSION_DEPTH, _IMAGES = 10, 10
 
 
-def _types(call: Call) -> dict[str, dict[str, list[str]]]:
-    """The resource types to search, with their options."""
+def _types(call: Call) -> dict[str, usage.Options]:
+    """The resource types to search, with their options.
+
+    "If you also specify ResourceTypes with ResourceTypeOptions, your specified values override the
+    default values."
+    """
+    out: dict[str, usage.Options] = {}
     if call.get("IncludeAllResourceTypes"):
-        return {INSTANCE: {}, TEMPLATE: {}, PARAMETER: {}}
-    out = {}
+        out = {kind: {} for kind in usage.TYPES}
     for entry in call.get("ResourceTypes", []):
         kind = entry.get("ResourceType")
-        if kind not in (INSTANCE, TEMPLATE, PARAMETER, *_OTHERS):
+        if kind not in usage.TYPES:
             raise AwsError(
                 "InvalidParameterValue", f"Value ({kind}) for parameter resourceType is invalid."
             )
-        out[kind] = {
-            o["OptionName"]: o.get("OptionValues", []) for o in entry.get("ResourceTypeOptions", [])
-        }
+        out[kind] = usage.options_of(entry)
     if not out:
         raise AwsError(
             "MissingParameter",
@@ -50,6 +49,8 @@ def describe_image_references(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImageReferences.html"""
     ids = call.need("ImageIds")
     check_image_ids(ids)
+    if len(ids) > _IMAGES:
+        raise AwsError("InvalidParameterValue", f"At most {_IMAGES} image ids can be checked.")
     missing = [
         i
         for i in ids
@@ -63,42 +64,21 @@ def describe_image_references(call: Call) -> Mapping[str, Any]:
         {"ImageId": image_id, "ResourceType": kind, "Arn": arn}
         for image_id in ids
         for kind, options in types.items()
-        for arn in _references(call, image_id, kind, options)
+        for arn in usage.references(
+            call.account, call.region, image_id, kind, options, depth=_VERSION_DEPTH
+        )
     ]
     chosen, token = ec2_page(
         found,
         lambda r: f"{r['ImageId']} {r['Arn']}",
         call.get("MaxResults"),
         call.get("NextToken"),
+        minimum=5,
     )
     out: dict[str, Any] = {"ImageReferences": chosen}
     if token is not None:
         out["NextToken"] = token
     return out
-
-
-def _references(
-    call: Call, image_id: str, kind: str, options: Mapping[str, list[str]]
-) -> Iterator[str]:
-    prefix = f"arn:aws:ec2:{call.region}:{call.account}"
-    if kind == INSTANCE:
-        states = options.get("state-name") or ["pending", "running", "stopping", "stopped"]
-        for instance in call.backend.all_instances():
-            if instance.image_id == image_id and instance.state in states:
-                yield f"{prefix}:instance/{instance.id}"
-    elif kind == TEMPLATE:
-        depth = int((options.get("version-depth") or [str(_VERSION_DEPTH)])[0])
-        for template in call.backend.launch_templates.values():
-            versions = template.versions[-depth:]
-            if any(v.data.get("ImageId") == image_id for v in versions):
-                yield f"{prefix}:launch-template/{template.id}"
-    elif kind == PARAMETER:
-        backend: Any = ssm_backends[call.account][call.region]
-        for name, history in backend._parameters.items():
-            latest = history[-1] if history else None
-            if latest and latest.data_type == "aws:ec2:image" and latest.value == image_id:
-                path = name if name.startswith("/") else f"/{name}"
-                yield f"arn:aws:ssm:{call.region}:{call.account}:parameter{path}"
 
 
 @ec2

@@ -7,7 +7,7 @@ from typing import Any
 
 import botocore.session
 
-_SERVICES = frozenset({"imagebuilder", "inspector2"})
+_SERVICES = frozenset({"imagebuilder", "inspector2", "rbin"})
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from gilder.sandbox.aws import extensions
+from gilder.sandbox.aws import extensions, retention_rules
 from gilder.sandbox.aws.accounts import choose_account_ids
 from gilder.sandbox.aws.commands import COMMANDS, Commands
 from gilder.sandbox.aws.counting import Requests
@@ -34,6 +34,7 @@ from gilder.sandbox.aws.settings import (
     Settings,
     reset_settings,
 )
+from gilder.sandbox.aws.usage_reports import USAGE_REPORTS, UsageReports
 
 __all__ = ["DEFAULT_ACCOUNT", "SandboxAws", "start_aws"]
 
@@ -51,12 +52,13 @@ class _Handler(MotoRequestHandler):
         self.close_connection = True
 
 
-_IMAGE_BUILDER: Any = "imagebuilder"
+# The services that moto lacks.
+_OWN = {"imagebuilder": imagebuilder.create_app, "rbin": retention_rules.create_app}
 
 
 def _create_app(service: Any) -> Any:
     """The application of a service: moto's, or the one that moto lacks."""
-    return imagebuilder.create_app() if service == _IMAGE_BUILDER else create_backend_app(service)
+    return _OWN[service]() if service in _OWN else create_backend_app(service)
 
 
 class _Dispatcher(DomainDispatcherApplication):
@@ -72,8 +74,9 @@ class _Dispatcher(DomainDispatcherApplication):
 
     def get_backend_for_host(self, host: str | None) -> Any:
         if host not in self._backends:
-            own = host is not None and host.startswith("imagebuilder.")
-            self._backends[host] = _IMAGE_BUILDER if own else super().get_backend_for_host(host)
+            service: Any = (host or "").partition(".")[0]
+            own = service in _OWN
+            self._backends[host] = service if own else super().get_backend_for_host(host)
         return self._backends[host]
 
 
@@ -94,10 +97,12 @@ class SandboxAws:
         self.faults = faults
         self.clock: Clock = CLOCK
         self.settings: Settings = SETTINGS
-        # How Image Builder's builds, Run Command's commands and Inspector's scans turn out.
+        # How builds of Image Builder, commands of Run Command, scans of Inspector and usage
+        # reports turn out.
         self.builds: Builds = BUILDS
         self.commands: Commands = COMMANDS
         self.findings: Findings = FINDINGS
+        self.usage_reports: UsageReports = USAGE_REPORTS
         self.bus: EventBus = BUS
 
     def client_env(

@@ -44,8 +44,23 @@ class Settings:
 
     # Seconds an AMI stays `pending` after CreateImage and CopyImage.
     image_delay: float = 0.0
-    # Copies still pending per destination Region and account.
-    max_concurrent_copies: int = 100
+    # Seconds a copy of a snapshot stays `pending`; those of an AMI end with the AMI.
+    snapshot_delay: float = 0.0
+    # Copies of AMIs still pending per destination Region and account.
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/CopyingAMIs.html
+    max_concurrent_copies: int = 300
+    # The same for CopySnapshot. https://docs.aws.amazon.com/general/latest/gr/ebs-service.html
+    max_concurrent_snapshot_copies: int = 20
+    # Seconds until a retention rule of Recycle Bin works; the first of an account takes AWS up
+    # to 30 minutes.
+    retention_rule_delay: float = 0.0
+    # Seconds a usage report stays `pending`, and how late use is seen by it.
+    usage_report_delay: float = 0.0
+    usage_report_lag: float = 0.0
+    # Seconds until a launch is seen in lastLaunchedTime; 24 hours on AWS.
+    last_launched_delay: float = 0.0
+    # Seconds that a terminated instance still counts as a reference; about an hour on AWS.
+    terminated_seconds: float = 0.0
     # https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html
     grants_per_key: int = 50_000
     # Lists of Organizations may begin with an empty page that has a NextToken.

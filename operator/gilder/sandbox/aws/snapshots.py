@@ -1,6 +1,7 @@
 """EBS snapshots: creation for AMIs, copies, permissions, visibility and deletion."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.ec2.models import EC2Backend, ec2_backends
@@ -12,10 +13,13 @@ from gilder.sandbox.aws.filters import apply_filters, truth
 from gilder.sandbox.aws.keys import default_ebs_key, usable_by_ebs, well_formed
 from gilder.sandbox.aws.model import images_in, need_snapshot, readable
 from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.recycle_bin import retain_snapshot
 from gilder.sandbox.aws.registry import Call, ec2
-from gilder.sandbox.aws.settings import CLOCK
+from gilder.sandbox.aws.settings import CLOCK, SETTINGS
 from gilder.sandbox.aws.tags import drop_tags, set_tags, tag_list, tags_for
 
+# Minutes of time-based copies.
+_STEP, _LONGEST = 15, 2880
 # moto declares abstract methods on it, and makes instances all the same.
 _VOLUME: Any = Volume
 # What a copied snapshot shows as its volume.
@@ -36,6 +40,8 @@ def new_snapshot(
     volume_id: str = NO_VOLUME,
     ready_at: float = 0.0,
     failure: str | None = None,
+    transfer: str | None = None,
+    minutes: int | None = None,
 ) -> Any:
     """Put a snapshot into a backend without the detour over a volume."""
     volume = _VOLUME(backend, volume_id, size, None, encrypted=encrypted, kms_key_id=key)
@@ -50,6 +56,8 @@ def new_snapshot(
     snapshot.start_time = CLOCK.now()
     snapshot.ready_at = ready_at
     snapshot.failure = failure
+    # Of copies: `standard` or `time-based`, and the duration that was asked for.
+    snapshot.transfer, snapshot.minutes = transfer, minutes
     backend.snapshots[snapshot.id] = snapshot
     return snapshot
 
@@ -58,6 +66,37 @@ def state_of(snapshot: Any) -> str:
     if CLOCK.time() < getattr(snapshot, "ready_at", 0.0):
         return "pending"
     return "error" if getattr(snapshot, "failure", None) else "completed"
+
+
+def _epoch(time: datetime) -> float:
+    return time.replace(tzinfo=UTC).timestamp()
+
+
+def progress(snapshot: Any) -> str:
+    """A percentage by the clock; 0 if it failed."""
+    state = state_of(snapshot)
+    if state != "pending":
+        return "100%" if state == "completed" else "0%"
+    began = _epoch(snapshot.start_time)
+    passed = (CLOCK.time() - began) / max(snapshot.ready_at - began, 0.001)
+    return f"{min(max(int(100 * passed), 0), 99)}%"
+
+
+def completion_minutes(call: Call, parameter: str) -> int | None:
+    """The duration of a time-based copy: 15 minutes to 48 hours, in steps of 15 minutes.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/time-based-copies.html
+    """
+    minutes = call.get(parameter)
+    if minutes is None:
+        return None
+    if minutes % _STEP or not _STEP <= minutes <= _LONGEST:
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Value ({minutes}) for parameter {parameter} is invalid. It must be a multiple of "
+            f"{_STEP} between {_STEP} and {_LONGEST}.",
+        )
+    return int(minutes)
 
 
 def need_owned_snapshot(call: Call) -> Any:
@@ -111,13 +150,18 @@ def _shown(snapshot: Any, call: Call) -> dict[str, Any]:
         "VolumeId": snapshot.volume_id,
         "VolumeSize": snapshot.volume_size,
         "State": state,
-        "Progress": {"completed": "100%", "error": "0%"}.get(state, "50%"),
+        "Progress": progress(snapshot),
         "StartTime": snapshot.start_time,
         "Description": snapshot.description or "",
         "Encrypted": bool(snapshot.encrypted),
         "StorageTier": snapshot.storage_tier,
+        "TransferType": getattr(snapshot, "transfer", None),
+        "CompletionDurationMinutes": getattr(snapshot, "minutes", None),
         "Tags": tag_list(call.backend, snapshot.id) or None,
     }
+    if state == "completed":
+        at = max(getattr(snapshot, "ready_at", 0.0), _epoch(snapshot.start_time))
+        entry["CompletionTime"] = datetime.fromtimestamp(at, UTC)
     if state == "error":
         entry["StateMessage"] = snapshot.failure
     if snapshot.encrypted:
@@ -130,7 +174,7 @@ _FILTERS: dict[str, Any] = {
     "encrypted": lambda s: [truth(bool(s.encrypted))],
     "owner-alias": lambda _: [],
     "owner-id": lambda s: [s.owner_id],
-    "progress": lambda s: ["100%" if state_of(s) == "completed" else "50%"],
+    "progress": lambda s: [progress(s)],
     "snapshot-id": lambda s: [s.id],
     "start-time": lambda s: [s.start_time.strftime("%Y-%m-%dT%H:%M:%S.000Z")],
     "status": lambda s: [state_of(s)],
@@ -190,6 +234,8 @@ def copy_snapshot(call: Call) -> Mapping[str, Any]:
     tags = tags_for(call, "snapshot")["snapshot"]
     encrypted, key, failure = encryption(call, bool(source.encrypted))
     failure = failure or source_failure(call, source, region)
+    minutes = completion_minutes(call, "CompletionDurationMinutes")
+    _check_limit(call)
     call.dry_run()
     snapshot = new_snapshot(
         call.backend,
@@ -197,10 +243,35 @@ def copy_snapshot(call: Call) -> Mapping[str, Any]:
         description=call.get("Description", ""),
         key=key,
         encrypted=encrypted,
+        ready_at=CLOCK.time() + SETTINGS.snapshot_delay,
         failure=failure,
+        transfer=transfer_type(minutes),
+        minutes=minutes,
     )
+    snapshot.counted = True
     set_tags(call.backend, snapshot.id, tags)
     return {"SnapshotId": snapshot.id, "Tags": tag_list(call.backend, snapshot.id)}
+
+
+def transfer_type(minutes: int | None) -> str:
+    return "standard" if minutes is None else "time-based"
+
+
+def _check_limit(call: Call) -> None:
+    """Copies of snapshots have a limit of their own, beside that of copies of AMIs.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
+    """
+    running = sum(
+        getattr(s, "counted", False) and state_of(s) == "pending"
+        for s in call.backend.snapshots.values()
+    )
+    if running >= SETTINGS.max_concurrent_snapshot_copies:
+        raise AwsError(
+            "ResourceLimitExceeded",
+            "Too many snapshot copies in progress. The limit is "
+            f"{SETTINGS.max_concurrent_snapshot_copies} in this destination region.",
+        )
 
 
 def users_of(snapshot: Any) -> list[str]:
@@ -226,8 +297,10 @@ def delete_snapshot(call: Call) -> None:
 
 
 def forget_snapshot(snapshot: Any) -> None:
+    """Delete a snapshot: into Recycle Bin if a rule says so."""
     snapshot.ec2_backend.snapshots.pop(snapshot.id, None)
-    drop_tags(snapshot.ec2_backend, snapshot.id)
+    if not retain_snapshot(snapshot):
+        drop_tags(snapshot.ec2_backend, snapshot.id)
 
 
 def install() -> None:

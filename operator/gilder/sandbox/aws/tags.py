@@ -14,7 +14,9 @@ from gilder.sandbox.aws.model import (
     readable,
     visible,
 )
+from gilder.sandbox.aws.recycle_bin import in_bin
 from gilder.sandbox.aws.registry import Call, ec2
+from gilder.sandbox.aws.state import region_state
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
 LIMIT = 50
@@ -89,6 +91,10 @@ def _check_resources(call: Call) -> list[str]:
     resources = list(call.get("Resources", []))
     others = []
     for resource in resources:
+        if in_bin(call.account, call.region, resource):
+            continue
+        if resource in region_state(call.account, call.region).reports:
+            continue
         if resource.startswith("ami-"):
             need_visible(call, resource)
         elif resource.startswith("snap-"):
@@ -136,16 +142,24 @@ def delete_tags(call: Call) -> None:
             continue
         wanted = call.get("Tags")
         if wanted is None:
-            present.clear()
+            for key in [k for k in present if not k.startswith("aws:")]:
+                del present[key]
             continue
         for tag in wanted:
             value = tag.get("Value")
+            if tag["Key"].lower().startswith("aws:"):
+                raise AwsError(
+                    "InvalidParameterValue",
+                    "Tag keys starting with 'aws:' are reserved for internal use",
+                )
             if tag["Key"] in present and value in (None, present[tag["Key"]]):
                 del present[tag["Key"]]
 
 
 def _within_sight(resource: str, account: str, region: str) -> bool:
     """Whether an account still sees the AMI or snapshot that it tagged."""
+    if in_bin(account, region, resource):
+        return True
     if resource.startswith("ami-"):
         image = find_anywhere(resource, region)
         return image is not None and visible(image, account)

@@ -13,7 +13,7 @@ Version = tuple[int, int, int]
 
 COMPONENT, RECIPE, IMAGE = "component", "image-recipe", "image"
 INFRASTRUCTURE, DISTRIBUTION = "infrastructure-configuration", "distribution-configuration"
-PIPELINE = "image-pipeline"
+PIPELINE, CONTAINER = "image-pipeline", "container-recipe"
 # As error messages write them.
 _TITLES = {
     COMPONENT: "Component",
@@ -22,6 +22,7 @@ _TITLES = {
     INFRASTRUCTURE: "InfrastructureConfiguration",
     DISTRIBUTION: "DistributionConfiguration",
     PIPELINE: "ImagePipeline",
+    CONTAINER: "ContainerRecipe",
 }
 _NAME = re.compile(r"[-_A-Za-z0-9][-_A-Za-z0-9 ]{1,126}[-_A-Za-z0-9]")
 _ARN = re.compile(

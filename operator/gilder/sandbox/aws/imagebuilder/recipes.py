@@ -67,7 +67,7 @@ def recipes_with(call: Call, component: Resource) -> list[str]:
     return out
 
 
-def _check_components(call: Call) -> list[dict[str, Any]]:
+def check_components(call: Call) -> list[dict[str, Any]]:
     listed = list(call.get("components", []))
     seen: set[tuple[str, str]] = set()
     for place, entry in enumerate(listed):
@@ -90,7 +90,7 @@ def create_image_recipe(call: Call) -> Mapping[str, Any]:
     present = [r.version for r in store(call).of(RECIPE) if r.slug == slug]
     version = names.next_version(call.need("semanticVersion"), present)
     arn = names.arn(call, RECIPE, slug, dotted(version))
-    listed = _check_components(call)
+    listed = check_components(call)
     if not parent.startswith(("ami-", "ssm:", "arn:")):
         raise names.invalid("parentImage", f"'{parent}' is no AMI id, parameter or image ARN.")
     if parent.startswith("arn:"):

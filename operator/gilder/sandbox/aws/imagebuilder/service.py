@@ -7,11 +7,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from flask import Flask
 from moto.core.responses import BaseResponse
-from moto.core.utils import convert_to_flask_response
-from moto.moto_server.werkzeug_app import HTTP_METHODS, BackendRequest
 
+from gilder.sandbox.aws import rest
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.imagebuilder.names import invalid
 from gilder.sandbox.aws.imagebuilder.store import store
@@ -105,18 +103,4 @@ def only_own(call: Call) -> bool:
 
 def create_app() -> Any:
     """The WSGI application that moto's server runs for this service."""
-    app = Flask("imagebuilder")
-    # Exceptions go on to the gateway, as those of moto's own services.
-    app.debug = True
-    app.request_class = BackendRequest
-    app.add_url_rule(
-        "/<path:path>",
-        endpoint="imagebuilder",
-        methods=HTTP_METHODS,
-        view_func=convert_to_flask_response(_dispatch),
-    )
-    return app
-
-
-def _dispatch(*args: Any) -> Any:
-    return ImageBuilderResponse.dispatch(*args)
+    return rest.create_app("imagebuilder", ImageBuilderResponse)
