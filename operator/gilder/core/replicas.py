@@ -32,12 +32,15 @@ def copies_to(
     now: datetime,
     draft: Draft,
     also: Collection[str] = (),
+    but: Collection[str] = (),
 ) -> dict[str, Image]:
     """Region to copy of a version; what lacks is made, by schedule only in Regions of `also`."""
     found: dict[str, Image] = {}
     if home is None or not version:
         return found
     for replica in want.spec.replicas:
+        if replica.region in but:
+            continue
         makes = replica.schedule is None or replica.region in also
         copy = _replica(want, replica, version, home, owned, seen, now, draft if makes else Draft())
         if copy is not None:

@@ -163,7 +163,11 @@ def plan_image(
     copies: Mapping[str, Image] = {}
     if released and released_home is not None and not choice.shut:
         scheduled = scheduled_due(want, released_home, owned, now, draft)
-        copies = copies_to(want, released, released_home, owned, seen, now, draft, also=scheduled)
+        done = coming if released == version and good is not None else {}
+        planned = {r.region for r in spec.replicas if r.schedule is None and good is not None}
+        but = planned if released == version else set()
+        more = copies_to(want, released, released_home, owned, seen, now, draft, scheduled, but)
+        copies = {**done, **more}
     for image in owned:
         looked_after = image.version in (version, released)
         if looked_after and not image.failed and image.role != "intermediate":
