@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from gilder.api.conditions import Condition, ConditionType
 from gilder.api.names import TAG_GATES
 from gilder.core.actions import (
+    PUBLISHING,
     WORK,
     AnyAction,
     CancelBuild,
@@ -12,7 +13,9 @@ from gilder.core.actions import (
     CreateGrant,
     CreateImage,
     CreateJob,
+    DeleteConfigMap,
     DeleteJob,
+    DeleteParameter,
     DeleteRecipes,
     DeregisterImage,
     EnableImage,
@@ -20,9 +23,14 @@ from gilder.core.actions import (
     LaunchTest,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
+    PruneTemplateVersions,
+    PutConfigMap,
     PutKeyPolicy,
+    PutParameter,
+    ReleaseParameter,
     RevokeGrant,
     RunCheck,
+    SetTemplateImage,
     StartBuild,
     TagForConsumer,
     TagResources,
@@ -60,6 +68,13 @@ REASONS: dict[type[AnyAction], str] = {
     LaunchTest: "TestLaunched",
     RunCheck: "CheckStarted",
     EndTest: "TestTerminated",
+    PutParameter: "ParameterPublished",
+    DeleteParameter: "ParameterDeleted",
+    ReleaseParameter: "ParameterReleased",
+    SetTemplateImage: "LaunchTemplateChanged",
+    PruneTemplateVersions: "TemplateVersionsDeleted",
+    PutConfigMap: "ConfigMapPublished",
+    DeleteConfigMap: "ConfigMapDeleted",
 }
 
 
@@ -74,6 +89,8 @@ def is_work(action: AnyAction) -> bool:
         return not action.adopts and set(action.tags) == {TAG_GATES}
     if isinstance(action, DeregisterImage):
         return action.leftover
+    if isinstance(action, PUBLISHING):
+        return not getattr(action, "heals", False)
     return isinstance(action, WORK)
 
 

@@ -9,6 +9,7 @@ from gilder.api.goldenimage import (
     GoldenImage,
     GoldenImageSpec,
     GoldenImageStatus,
+    Published,
 )
 from gilder.core.observed import Image, Instance
 
@@ -76,6 +77,7 @@ class Memory:
     request: str | None = None  # the last rebuild annotation that was heeded
     tested: Mapping[int, Judged] = field(default_factory=dict)
     origins: Mapping[int, str] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
 
 
 def remember(status: GoldenImageStatus) -> Memory:
@@ -106,6 +108,7 @@ def remember(status: GoldenImageStatus) -> Memory:
             if v.gate
         },
         {v.version: v.origin for v in status.versions if v.origin},
+        published=status.published,
     )
 
 

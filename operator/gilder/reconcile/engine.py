@@ -25,6 +25,7 @@ from gilder.core.building import NO_BUILD, UNDER_WAY, kept
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Observed, Problem
 from gilder.core.plan import Draft, freeze
+from gilder.core.publishing import plan_publish, plan_unpublish, with_abroad
 from gilder.core.recipes import recipe_name
 from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
@@ -40,7 +41,7 @@ from gilder.reconcile.apply import Applier
 from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.outcome import Outcome
 from gilder.reconcile.places import Places
-from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
+from gilder.reconcile.ports import ClusterError, Jobs, NoJobs, PublishedMaps
 from gilder.reconcile.source import resolve
 
 POLL = 15.0  # seconds between looks at what EC2 has under way
@@ -66,6 +67,7 @@ class Engine:
         clock: Clock = utc_now,
         poll: float = POLL,
         jobs: Jobs | None = None,
+        maps: PublishedMaps | None = None,
         places: Places | None = None,
     ) -> None:
         self.sessions = sessions
@@ -74,7 +76,7 @@ class Engine:
         self.work = WorkViews(sessions, cluster)
         self.jobs: Jobs = jobs if jobs is not None else NoJobs()
         self.places = places if places is not None else Places(MAX_BUILDS)
-        self.applier = Applier(sessions, self.views, self.work, self.jobs)
+        self.applier = Applier(sessions, self.views, self.work, self.jobs, maps)
         self._clock = clock
         self._poll = poll
 
@@ -152,7 +154,8 @@ class Engine:
         source = resolve(want, seen, self.views, since)
         work = self._see_work(want, seen, scope.jobs, since)
         now = self._clock()
-        return seen, plan_image(want, source, seen, now, work, may_build=may_build)
+        plan = plan_image(want, source, seen, now, work, may_build=may_build)
+        return seen, plan_publish(want, plan, seen, now, scope.maps)
 
     def _look(
         self, image: GoldenImage, scope: ImageScope, since: float

@@ -11,6 +11,7 @@ from gilder.core import needs, pool
 from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Problem
+from gilder.core.published import UNKNOWN, Maps
 from gilder.core.shares import (
     Claims,
     Gilded,
@@ -38,6 +39,7 @@ class ImageScope:
     sharers: tuple[str, ...] = ()  # shares that name it, or still claim one of its AMIs
     jobs: tuple[SeenJob, ...] = ()  # Kubernetes Jobs that build it
     barred: Problem | None = None  # why nothing may be done for it
+    maps: Maps = UNKNOWN  # ConfigMaps that it publishes to
 
 
 @dataclass(frozen=True, slots=True)
