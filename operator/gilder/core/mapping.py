@@ -22,6 +22,7 @@ from gilder.core.needs import regions_of
 from gilder.core.observed import Problem
 from gilder.core.plan import Draft
 from gilder.core.published import Maps, SeenMap
+from gilder.core.slots import POLL
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
 
@@ -44,6 +45,9 @@ def plan_map(
     publish = want.spec.publish
     name = publish.config_map.name if publish and publish.config_map is not None else ""
     told = [t for t in want.memory.published if t.kind == "ConfigMap"]
+    if maps.awaited and (name or told):
+        draft.wait("ConfigMaps to be listed", POLL)
+        return set()
     if maps.failure and (name or told):
         draft.note(Problem("KubernetesError", maps.failure, permanent=False))
         return set()
@@ -94,7 +98,7 @@ def _put(
             found.append(record)
         return False
     if there is not None and there.deleting:
-        draft.wait(f"ConfigMap {name} to be gone", 15.0)
+        draft.wait(f"ConfigMap {name} to be gone", POLL)
         return False
     if there is not None and _as_wanted(want, there, data):
         found.append(record)

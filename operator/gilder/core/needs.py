@@ -104,6 +104,14 @@ def published(want: Wanted) -> dict[str, RegionNeeds]:
     return needs
 
 
+def of_unpublishing(want: Wanted) -> dict[str, RegionNeeds]:
+    """Launch templates whose old versions go with a GoldenImage that is deleted with its AMIs."""
+    if want.spec.deletion_policy != "Delete":
+        return {}
+    wanted = published(want).items()
+    return {r: RegionNeeds(versions=n.templates) for r, n in wanted if n.templates}
+
+
 def selection(spec: GoldenImageSpec) -> ImageSource | None:
     """The AMI that spec.source names: the source itself, or the parent image of a recipe."""
     if spec.source.image is not None:

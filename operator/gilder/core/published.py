@@ -59,6 +59,7 @@ class Maps:
     known: bool = False
     mine: tuple[SeenMap, ...] = ()
     failure: str = ""  # why they could not be listed
+    awaited: bool = False  # they are listed in a moment
 
     def named(self, name: str) -> SeenMap | None:
         return next((m for m in self.mine if m.name == name), None)
