@@ -510,7 +510,7 @@ class GoldenImageStatus(ApiModel):
     next_copy: Annotated[
         str | None, Field(description="When a replica's schedule copies next.")
     ] = None
-    published: Annotated[tuple[Published, ...], Field(max_length=500)] = ()
+    published: Annotated[tuple[Published, ...], Field(max_length=1000)] = ()
     retiring: Annotated[
         tuple[Retiring, ...], Field(max_length=100, description="What goes next, and when.")
     ] = ()

@@ -16,9 +16,10 @@ PROMOTE = f"{GROUP}/promote"  # number of a version that is released at once
 # What `flux reconcile` writes; honoured as reconcile-now.
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 
-LABEL_IMAGE = f"{GROUP}/image"  # on Jobs: name of the GoldenImage
+LABEL_IMAGE = f"{GROUP}/image"  # on Jobs and ConfigMaps: name of the GoldenImage
 LABEL_ACCOUNTS = f"{GROUP}/accounts"  # "true" on ConfigMaps that list account ids
 LABEL_BUILD = f"{GROUP}/build"  # on Jobs: build id
+ANNOTATION_DATA = f"{GROUP}/data"  # on ConfigMaps: digest of what was written
 
 TAG_PREFIX = f"{GROUP}/"
 TAG_IMAGE = f"{GROUP}/image"  # <namespace>/<name> of the GoldenImage

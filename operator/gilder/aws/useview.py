@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gilder.aws import errors, images, usage
+from gilder.aws.remembered import NEVER, Clock, Remembered
 from gilder.aws.sessions import Sessions
-from gilder.aws.view import NEVER, SLOW, Clock, Remembered
+from gilder.aws.view import SLOW
 from gilder.core.observed import Problem, Use
 
 BIN_AGE = 60.0  # seconds that a listing of the Recycle Bin is used

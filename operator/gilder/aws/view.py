@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from gilder.api.names import TAG_BUILD
 from gilder.api.selection import NewestImage
 from gilder.aws import errors, images, keys, resources, snapshots
 from gilder.aws.images import Raw
+from gilder.aws.publishview import PublishView, publishes
+from gilder.aws.remembered import NEVER, Clock, Remembered
 from gilder.aws.sessions import Sessions
 from gilder.core.actions import (
     AFTER_APPLY,
@@ -47,57 +49,8 @@ from gilder.core.observed import (
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-NEVER = float("-inf")
 SLOW = 600.0  # seconds that keys, Regions and block public access are remembered
 PARALLEL = 16  # reads at once, over all Regions
-
-Clock = Callable[[], float]
-
-
-class Remembered(Generic[K, V]):
-    """Values by key, each with the monotonic time at which its reading began."""
-
-    def __init__(self) -> None:
-        self._values: dict[K, tuple[V, float]] = {}
-        self._expired: dict[K, float] = {}
-
-    def get(self, key: K, since: float) -> V | None:
-        value, at = self._values.get(key, (None, NEVER))
-        return value if at >= since else None
-
-    def put(self, key: K, value: V, at: float) -> V:
-        if at >= self._expired.get(key, NEVER):
-            self._expired.pop(key, None)
-            self._values[key] = (value, at)
-        return value
-
-    def expire(self, key: K, at: float) -> None:
-        """Forget a value, and do not take in one whose reading is under way and began before."""
-        self._expired[key] = at
-        self.forget(key)
-
-    def keys_where(self, test: Callable[[V], bool]) -> list[K]:
-        return [k for k, (value, _) in list(self._values.items()) if test(value)]
-
-    def forget(self, key: K) -> None:
-        self._values.pop(key, None)
-
-    def amend(self, key: K, change: Callable[[V], V]) -> None:
-        """Change a value that is known; it stays as old as it was."""
-        if (known := self._values.get(key)) is not None:
-            self._values[key] = (change(known[0]), known[1])
-
-    def keep(self, only: Iterable[K]) -> None:
-        """Drop every key that is not named, so that memory does not grow with what is gone."""
-        wanted = set(only)
-        for key in [k for k in self._values if k not in wanted]:
-            self.forget(key)
-        for key in [k for k in self._expired if k not in wanted]:
-            del self._expired[key]
-
 
 Permission = ModifyLaunchPermission | ModifySnapshotPermission
 
@@ -123,7 +76,7 @@ def _by_ids(ec2: "EC2Client", ids: Iterable[str], region: str) -> dict[str, Imag
 class _Region:
     """What is known of one Region."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.lock = threading.Lock()
         self.extras: frozenset[str] = frozenset()
@@ -141,6 +94,7 @@ class _Region:
         self.parameters: Remembered[str, str | Problem] = Remembered()
         self.public: Remembered[str, bool | Problem] = Remembered()
         self.newest: Remembered[str, str] = Remembered()  # "": none matches
+        self.publish = PublishView(name, self.parameters, clock)
 
 
 class Views:
@@ -253,6 +207,8 @@ class Views:
                 region.policies.forget(action.key)
             case TagForConsumer() | ReportUsage():
                 pass  # not on this view
+            case _ if publishes(action):
+                region.publish.touched(action)
             case _:
                 region.read_at = NEVER
                 if image := getattr(action, "image", None):
@@ -306,7 +262,7 @@ class Views:
 
     def _region(self, name: str) -> _Region:
         with self._lock:
-            return self._regions.setdefault(name, _Region(name))
+            return self._regions.setdefault(name, _Region(name, self._clock))
 
     def _region_problem(self, name: str) -> Problem | None:
         """Why no call can be made in a Region: it does not exist or is not enabled."""
@@ -350,12 +306,26 @@ class Views:
             found = {k: self._key(region, k) for k in sorted(needs.keys)}
             found |= {k.arn: k for k in found.values() if isinstance(k, Key)}
             parameters = self._parameters(region, needs.parameters, since)
+            published, tagged = region.publish.parameters(
+                self.sessions,
+                self.cluster,
+                needs.published,
+                since,
+                lambda names, at: self._parameters(region, names, at),
+                whole=whole,
+            )
+            templates = region.publish.templates(
+                self.sessions, needs.templates | needs.versions, needs.versions, since
+            )
             return RegionView(
                 name,
                 images=region.images,
                 snapshots=region.snapshots,
                 keys=found,
                 parameters=parameters,
+                published=published,
+                tagged=tagged,
+                templates=templates,
             )
 
     def _read_images(self, region: _Region, extras: frozenset[str], account: str) -> None:

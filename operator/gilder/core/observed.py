@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gilder.api.names import TAG_ATTEMPT, TAG_CLUSTER, TAG_IMAGE, TAG_ROLE, TAG_SOURCE, TAG_VERSION
+from gilder.core.published import Parameter, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,10 @@ class RegionView:
     # AMIs and snapshots whose permissions could not be read
     unread: Mapping[str, Problem] = field(default_factory=dict)
     public_blocked: bool = False
+    # Parameters that are published to, by name; one that does not exist is not in it.
+    published: Mapping[str, "Parameter | Problem"] = field(default_factory=dict)
+    tagged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by GoldenImage: names
+    templates: Mapping[str, "Template | Problem"] = field(default_factory=dict)  # as written
     problem: Problem | None = None  # the Region could not be read; the rest is empty
 
     def belonging(self, cluster: str, key: str, account: str) -> Iterable[Image]:

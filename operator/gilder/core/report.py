@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from gilder.api.conditions import Condition, ConditionType
 from gilder.api.names import TAG_GATES, TAG_RELEASE
 from gilder.core.actions import (
+    PUBLISHING,
     RETIRING,
     WORK,
     AnyAction,
@@ -13,7 +14,9 @@ from gilder.core.actions import (
     CreateGrant,
     CreateImage,
     CreateJob,
+    DeleteConfigMap,
     DeleteJob,
+    DeleteParameter,
     DeleteRecipes,
     DeleteSnapshot,
     DeprecateImage,
@@ -25,11 +28,16 @@ from gilder.core.actions import (
     ModifyLaunchPermission,
     ModifySnapshotPermission,
     ProtectImage,
+    PruneTemplateVersions,
+    PutConfigMap,
     PutKeyPolicy,
+    PutParameter,
+    ReleaseParameter,
     ReportUsage,
     RestoreImage,
     RevokeGrant,
     RunCheck,
+    SetTemplateImage,
     StartBuild,
     TagForConsumer,
     TagResources,
@@ -73,6 +81,13 @@ REASONS: dict[type[AnyAction], str] = {
     LaunchTest: "TestLaunched",
     RunCheck: "CheckStarted",
     EndTest: "TestTerminated",
+    PutParameter: "ParameterPublished",
+    DeleteParameter: "ParameterDeleted",
+    ReleaseParameter: "ParameterReleased",
+    SetTemplateImage: "LaunchTemplateChanged",
+    PruneTemplateVersions: "TemplateVersionsDeleted",
+    PutConfigMap: "ConfigMapPublished",
+    DeleteConfigMap: "ConfigMapDeleted",
 }
 
 
@@ -88,6 +103,8 @@ def is_work(action: AnyAction) -> bool:
         return not action.adopts and marks >= action.tags.keys()
     if isinstance(action, DeregisterImage):
         return action.leftover
+    if isinstance(action, PUBLISHING):
+        return not getattr(action, "heals", False)
     return isinstance(action, WORK + RETIRING)
 
 

@@ -20,6 +20,7 @@ from gilder.core.report_lifecycle import (
     retires,
     tell_lifecycle,
 )
+from gilder.core.report_publish import tell_published, told_published
 from gilder.core.report_work import (
     kept_gates,
     tell_build,
@@ -122,6 +123,8 @@ def report_image(
         verdicts.append(_replicas_verdict(regions, lacking, problems))
     told = tell_lifecycle(image, want, plan, seen, results, problems, moment(now))
     verdicts += told.verdicts
+    published = told_published(image, plan, results, now)
+    verdicts += tell_published(image, plan, results, published)
     conditions = merge(old.conditions, verdicts, generation, now)
     status = GoldenImageStatus(
         observed_generation=generation,
@@ -134,6 +137,7 @@ def report_image(
         source_id=(source.id if source else "") or old.source_id,
         root_device_type=_root_device_type(plan) or old.root_device_type,
         product_codes=found.product_codes if found else old.product_codes,
+        published=published,
         replicas_ready=f"{len(regions) - len(lacking)}/{len(regions)}" if regions else None,
         plan=tuple(a.describe() for a in pending)[: report.PLAN_LINES],
         managed_tag_keys=tuple(

@@ -57,7 +57,7 @@ def tell_lifecycle(
     runs = [r.next_copy for r in replicas if r.next_copy]
     binned = sorted(
         f"{id_} {name} in {region}".replace("  ", " ")
-        for region, found in want.restorable.items()
+        for region, found in plan.restorable.items()
         for id_, name in found.items()
     )
     verdicts = []

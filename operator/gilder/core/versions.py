@@ -84,6 +84,7 @@ class ImagePlan:
     hold: Hold | None = None  # why the candidate is not released
     coming: Mapping[str, Image] = field(default_factory=dict)  # by Region: copies of the candidate
     retirement: Retirement = NO_RETIREMENT
+    restorable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # as in Wanted
     queued: frozenset[str] = frozenset()  # Regions whose copy waits for a place
 
 

@@ -9,6 +9,7 @@ from gilder.api.goldenimage import (
     GoldenImage,
     GoldenImageSpec,
     GoldenImageStatus,
+    Published,
     Retiring,
 )
 from gilder.core.observed import Image, Instance
@@ -82,6 +83,7 @@ class Memory:
     complete: Mapping[int, str] = field(default_factory=dict)  # since when nothing was missing
     retiring: Mapping[str, Retiring] = field(default_factory=dict)  # by AMI or snapshot
     behind: Mapping[str, str] = field(default_factory=dict)  # Region to since when
+    published: tuple[Published, ...] = ()
 
 
 def remember(status: GoldenImageStatus) -> Memory:
@@ -117,6 +119,7 @@ def remember(status: GoldenImageStatus) -> Memory:
         {v.version: v.complete_since for v in status.versions if v.complete_since},
         {r.id: r for r in status.retiring},
         {r.region: r.behind_since for r in status.replicas if r.behind_since},
+        published=status.published,
     )
 
 
