@@ -12,8 +12,8 @@ from gilder.api.base import ApiModel
 RebuildOn = Literal["ParentImageChanged", "SpecChanged"]
 
 
-class Timetable(ApiModel):
-    """Times by cron."""
+class Schedule(ApiModel):
+    """Cron, and the changes that ask for a build. The first build needs neither."""
 
     cron: Annotated[
         str | None,
@@ -40,6 +40,14 @@ class Timetable(ApiModel):
             description="Each GoldenImage begins up to so much later, always by the same amount.",
         ),
     ] = 0
+    rebuild_on: Annotated[
+        tuple[RebuildOn, ...],
+        Field(
+            max_length=2,
+            description="SpecChanged: what the image is built from changed in spec.source. "
+            "ParentImageChanged: the recipe's ssmParameter or newest means another AMI.",
+        ),
+    ] = ("SpecChanged",)
 
     @field_validator("cron")
     @classmethod
@@ -61,16 +69,3 @@ class Timetable(ApiModel):
         except (KeyError, ValueError, OSError):
             raise ValueError("no such time zone: use an IANA name, such as Europe/Berlin") from None
         return value
-
-
-class Schedule(Timetable):
-    """Cron, and the changes that ask for a build. The first build needs neither."""
-
-    rebuild_on: Annotated[
-        tuple[RebuildOn, ...],
-        Field(
-            max_length=2,
-            description="SpecChanged: what the image is built from changed in spec.source. "
-            "ParentImageChanged: the recipe's ssmParameter or newest means another AMI.",
-        ),
-    ] = ("SpecChanged",)

@@ -24,7 +24,6 @@ from gilder.handlers.joblist import JobList, ListedJobs
 from gilder.handlers.kube import PAGE, PLURALS, Kube
 from gilder.handlers.leader import Leader
 from gilder.handlers.maplist import MapList
-from gilder.handlers.published import ListedMaps, PublishedList
 from gilder.reconcile.engine import Engine
 from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.places import Places
@@ -72,11 +71,10 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
             running["leader"] = leader
         jobs = JobList()
         maps = MapList()
-        published = PublishedList()
-        fleet = _fleet(mine, kube, jobs, maps, published)
+        fleet = _fleet(mine, kube, jobs, maps)
         if mine.lease:
             running["leader"].keep(lambda: _lost(fleet))
-        controller = Controller(mine, kube, fleet, jobs, maps, published)
+        controller = Controller(mine, kube, fleet, jobs, maps)
         await controller.start()
         running["controller"] = controller
         health.ready = True
@@ -127,9 +125,7 @@ async def _lead(leader: Leader) -> None:
     log.info("leading", identity=leader.identity)
 
 
-def _fleet(
-    settings: Settings, kube: Kube, jobs: JobList, maps: MapList, published: PublishedList
-) -> Fleet:
+def _fleet(settings: Settings, kube: Kube, jobs: JobList, maps: MapList) -> Fleet:
     """Engines for the operator's own account and for those of its access file."""
     places = Places(settings.max_builds)
 
@@ -149,7 +145,6 @@ def _fleet(
             settings.cluster_name,
             poll=settings.poll_seconds,
             jobs=ListedJobs(kube, jobs) if settings.jobs else None,
-            maps=ListedMaps(kube, published),
             places=places,
         )
 
