@@ -8,7 +8,7 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.idempotency import digest
+from gilder.sandbox.aws.idempotency import idempotent
 from gilder.sandbox.aws.model import (
     Image,
     find_snapshot,
@@ -27,27 +27,15 @@ from gilder.sandbox.aws.snapshots import (
     source_failure,
     transfer_type,
 )
-from gilder.sandbox.aws.state import region_state
 from gilder.sandbox.aws.tags import LIMIT, set_tags, tags_for
 
 
 @ec2
+@idempotent
 def copy_image(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopyImage.html"""
     name, region = call.need("Name"), call.need("SourceRegion")
-    source_id, token = call.need("SourceImageId"), call.get("ClientToken")
-    known = region_state(call.account, call.region).tokens
-    written = digest(call)
-    if token is not None and token in known:
-        # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
-        if known[token][0] != written:
-            raise AwsError(
-                "IdempotentParameterMismatch",
-                "The request uses the same client token as a previous, but non-identical request.",
-            )
-        call.dry_run()
-        return {"ImageId": known[token][1]}
-    source = need_visible(call, source_id, region)
+    source = need_visible(call, call.need("SourceImageId"), region)
     _check_source(call, source)
     check_name(call, name)
     description = check_description(call.get("Description", source.description))
@@ -102,8 +90,6 @@ def copy_image(call: Call) -> Mapping[str, Any]:
     )
     _copy_devices(call, source, image, tags["snapshot"])
     add_image(call, image, image_tags)
-    if token is not None:
-        known[token] = (written, image.id)
     return {"ImageId": image.id}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 
 from gilder.sandbox.aws.model import Image, find_anywhere, need_visible
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK, DEFAULT_ACCOUNT
 
@@ -186,7 +186,4 @@ def get_image_findings(call: Call) -> Mapping[str, Any]:
         if snapshot is not None:
             entry["SnapshotId"] = snapshot
         listed.append(entry)
-    out: dict[str, Any] = {"ImageFindings": listed}
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    return answer("ImageFindings", listed, token)

@@ -17,10 +17,11 @@ from gilder.sandbox.aws.model import (
     not_found,
     visible,
 )
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK
 from gilder.sandbox.aws.tags import tag_list
+from gilder.sandbox.aws.times import whole
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
 FAILED_CODE = "Client.InternalError"
@@ -81,7 +82,7 @@ _FILTERS: dict[str, Any] = {
 
 
 def _iso(image: Image) -> str:
-    return image.created.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return whole(image.created)
 
 
 def _location(image: Image) -> str:
@@ -138,7 +139,7 @@ def shown(image: Image, call: Call) -> dict[str, Any]:
 
 
 def _time(value: Any) -> str | None:
-    return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return None if value is None else whole(value)
 
 
 @ec2
@@ -159,10 +160,7 @@ def describe_images(call: Call) -> Mapping[str, Any]:
         images, call.get("Filters", []), _FILTERS, lambda i: present.get(i.id, {})
     )
     chosen, token = ec2_page(images, lambda i: i.id, call.get("MaxResults"), call.get("NextToken"))
-    out: dict[str, Any] = {"Images": [shown(i, call) for i in chosen]}
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    return answer("Images", [shown(i, call) for i in chosen], token)
 
 
 def _candidates(call: Call, ids: list[str]) -> list[Image]:

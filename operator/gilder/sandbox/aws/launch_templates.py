@@ -12,12 +12,13 @@ from moto.ec2.utils import parse_user_data
 
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.filters import apply_filters, truth
-from gilder.sandbox.aws.idempotency import once
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.idempotency import idempotent
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.parameters import resolve
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK
 from gilder.sandbox.aws.tags import drop_tags, set_tags, tag_list, tags_for
+from gilder.sandbox.aws.times import whole
 
 _ID = re.compile(r"lt-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _NAME = re.compile(r"[a-zA-Z0-9().\-/_]{3,128}")
@@ -127,11 +128,15 @@ def _find(template: Any, written: str) -> Any:
     return _numbered(template, int(word))
 
 
+def _at(template: Any, number: int) -> Any | None:
+    return next((v for v in template.versions if v.number == number), None)
+
+
 def _numbered(template: Any, number: int) -> Any:
-    for version in template.versions:
-        if version.number == number:
-            return version
-    raise _no_version(template.id, number)
+    version = _at(template, number)
+    if version is None:
+        raise _no_version(template.id, number)
+    return version
 
 
 def _data(call: Call) -> dict[str, Any]:
@@ -151,52 +156,44 @@ def _description(call: Call) -> str | None:
 
 
 @ec2
+@idempotent
 def create_launch_template(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html"""
-
-    def create() -> dict[str, Any]:
-        name = call.need("LaunchTemplateName")
-        if not _NAME.fullmatch(name):
-            raise AwsError(
-                "InvalidLaunchTemplateName.MalformedException",
-                f"The launch template name {name} is not valid.",
-            )
-        if name in call.backend.launch_template_name_to_ids:
-            raise AwsError(
-                "InvalidLaunchTemplateName.AlreadyExistsException",
-                "Launch template name already in use.",
-            )
-        tags, data = tags_for(call, "launch-template")["launch-template"], _data(call)
-        description = _description(call)
-        call.dry_run()
-        template = call.backend.create_launch_template(name, description, data, {})
-        template.create_time = template.versions[0].create_time
-        set_tags(call.backend, template.id, tags)
-        return {"LaunchTemplate": _shown(call, template)}
-
-    answer: Mapping[str, Any] = once(call, create)
-    return answer
+    name = call.need("LaunchTemplateName")
+    if not _NAME.fullmatch(name):
+        raise AwsError(
+            "InvalidLaunchTemplateName.MalformedException",
+            f"The launch template name {name} is not valid.",
+        )
+    if name in call.backend.launch_template_name_to_ids:
+        raise AwsError(
+            "InvalidLaunchTemplateName.AlreadyExistsException",
+            "Launch template name already in use.",
+        )
+    tags, data = tags_for(call, "launch-template")["launch-template"], _data(call)
+    description = _description(call)
+    call.dry_run()
+    template = call.backend.create_launch_template(name, description, data, {})
+    template.create_time = template.versions[0].create_time
+    set_tags(call.backend, template.id, tags)
+    return {"LaunchTemplate": _shown(call, template)}
 
 
 @ec2
+@idempotent
 def create_launch_template_version(call: Call) -> Mapping[str, Any]:
     """Parameters of the request "overwrite any corresponding launch parameters inherited".
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplateVersion.html
     """
-
-    def create() -> dict[str, Any]:
-        template, data, description = _need(call), _data(call), _description(call)
-        source = call.get("SourceVersion")
-        if source is not None:
-            data = _inherited(_find(template, source).data) | data
-        call.dry_run()
-        version = template.create_version(data, description)
-        aliases = not call.get("ResolveAlias")
-        return {"LaunchTemplateVersion": _version(call, template, version, aliases=aliases)}
-
-    answer: Mapping[str, Any] = once(call, create)
-    return answer
+    template, data, description = _need(call), _data(call), _description(call)
+    source = call.get("SourceVersion")
+    if source is not None:
+        data = _inherited(_find(template, source).data) | data
+    call.dry_run()
+    version = template.create_version(data, description)
+    aliases = not call.get("ResolveAlias")
+    return {"LaunchTemplateVersion": _version(call, template, version, aliases=aliases)}
 
 
 def _inherited(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,21 +210,16 @@ def _inherited(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @ec2
+@idempotent
 def modify_launch_template(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyLaunchTemplate.html"""
-    written = call.get("DefaultVersion")
-
-    def modify() -> dict[str, Any]:
-        template = _need(call)
-        if written is None:
-            raise AwsError("MissingParameter", "The request must contain a default version")
-        version = _find(template, written)
-        call.dry_run()
-        template.default_version_number = version.number
-        return {"LaunchTemplate": _shown(call, template)}
-
-    answer: Mapping[str, Any] = once(call, modify)
-    return answer
+    template, written = _need(call), call.get("DefaultVersion")
+    if written is None:
+        raise AwsError("MissingParameter", "The request must contain a default version")
+    version = _find(template, written)
+    call.dry_run()
+    template.default_version_number = version.number
+    return {"LaunchTemplate": _shown(call, template)}
 
 
 @ec2
@@ -251,12 +243,14 @@ def describe_launch_templates(call: Call) -> Mapping[str, Any]:
     found = apply_filters(
         found,
         call.get("Filters", []),
-        {"create-time": lambda t: [_iso(t)], "launch-template-name": lambda t: [t.name]},
+        {
+            "create-time": lambda t: [whole(t.create_time)],
+            "launch-template-name": lambda t: [t.name],
+        },
         lambda t: call.backend.tags.get(t.id, {}),
     )
     chosen, token = _page(call, found, lambda t: t.id)
-    out: dict[str, Any] = {"LaunchTemplates": [_shown(call, t) for t in chosen]}
-    return out if token is None else {**out, "NextToken": token}
+    return answer("LaunchTemplates", [_shown(call, t) for t in chosen], token)
 
 
 def _page(call: Call, found: list[Any], key: Any) -> tuple[list[Any], str | None]:
@@ -268,10 +262,6 @@ def _page(call: Call, found: list[Any], key: Any) -> tuple[list[Any], str | None
     return ec2_page(found, key, limit, call.get("NextToken"))
 
 
-def _iso(item: Any) -> str:
-    return str(item.create_time.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
-
-
 @ec2
 def describe_launch_template_versions(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplateVersions.html"""
@@ -279,7 +269,7 @@ def describe_launch_template_versions(call: Call) -> Mapping[str, Any]:
         _versions(call),
         call.get("Filters", []),
         {
-            "create-time": lambda p: [_iso(p[1])],
+            "create-time": lambda p: [whole(p[1].create_time)],
             "ebs-optimized": lambda p: [truth(bool(p[1].data.get("EbsOptimized")))],
             "image-id": lambda p: [p[1].data.get("ImageId") or ""],
             "instance-type": lambda p: [p[1].data.get("InstanceType") or ""],
@@ -290,10 +280,8 @@ def describe_launch_template_versions(call: Call) -> Mapping[str, Any]:
     call.dry_run()
     chosen, token = _page(call, found, lambda p: f"{p[0].id} {p[1].number}")
     aliases = not call.get("ResolveAlias")
-    out: dict[str, Any] = {
-        "LaunchTemplateVersions": [_version(call, t, v, aliases=aliases) for t, v in chosen]
-    }
-    return out if token is None else {**out, "NextToken": token}
+    shown = [_version(call, t, v, aliases=aliases) for t, v in chosen]
+    return answer("LaunchTemplateVersions", shown, token)
 
 
 def _versions(call: Call) -> list[tuple[Any, Any]]:
@@ -302,8 +290,7 @@ def _versions(call: Call) -> list[tuple[Any, Any]]:
     if call.get("LaunchTemplateId") or call.get("LaunchTemplateName"):
         template = _need(call)
         if asked:
-            chosen = {v.number: v for v in (_find(template, w) for w in asked)}
-            return [(template, v) for v in chosen.values()]
+            return _asked(template, asked)
         low, high = int(call.get("MinVersion", 1)), call.get("MaxVersion")
         return [
             (template, v)
@@ -315,11 +302,13 @@ def _versions(call: Call) -> list[tuple[Any, Any]]:
             "InvalidParameterCombination" if asked else "MissingParameter",
             "To describe the versions of all launch templates, specify $Latest, $Default or both.",
         )
-    out: list[tuple[Any, Any]] = []
-    for template in call.backend.launch_templates.values():
-        chosen = {v.number: v for v in (_find(template, w) for w in asked)}
-        out.extend((template, v) for v in chosen.values())
-    return out
+    return [p for t in call.backend.launch_templates.values() for p in _asked(t, asked)]
+
+
+def _asked(template: Any, asked: list[str]) -> list[tuple[Any, Any]]:
+    """Each version that is asked for once, however often it is named."""
+    chosen = {v.number: v for v in (_find(template, w) for w in asked)}
+    return [(template, v) for v in chosen.values()]
 
 
 @ec2
@@ -341,7 +330,7 @@ def delete_launch_template_versions(call: Call) -> Mapping[str, Any]:
     failed: list[dict[str, Any]] = []
     for number in map(int, asked):
         item = {**names, "VersionNumber": number}
-        version = next((v for v in template.versions if v.number == number), None)
+        version = _at(template, number)
         if version is None:
             failed.append({**item, "ResponseError": _response_error(template, number)})
         elif template.is_default(version):

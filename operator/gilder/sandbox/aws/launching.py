@@ -1,7 +1,5 @@
 """RunInstances: launch permissions, key access, volumes as the AMI maps them."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +9,7 @@ from moto.ec2.models.instances import Instance, StateReason
 from moto.ec2.responses import EC2Response
 
 from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.idempotency import digest
 from gilder.sandbox.aws.keys import usable_by_ebs
 from gilder.sandbox.aws.model import (
     Device,
@@ -156,16 +155,7 @@ def launch(call: Call, image: Image, mappings: Iterable[Mapping[str, Any]], **op
     return reservation.instances[0]
 
 
-def _digest(params: Mapping[str, Any]) -> str:
-    text = json.dumps(
-        {k: v for k, v in params.items() if k not in ("ClientToken", "DryRun")},
-        sort_keys=True,
-        default=str,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _earlier(call: Call, digest: str) -> Any | None:
+def _earlier(call: Call, written: str) -> Any | None:
     """The reservation that this client token already made.
 
     https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
@@ -173,7 +163,7 @@ def _earlier(call: Call, digest: str) -> Any | None:
     known = region_state(call.account, call.region).launches.get(call.get("ClientToken", ""))
     if known is None:
         return None
-    if known[0] != digest:
+    if known[0] != written:
         raise AwsError(
             "IdempotentParameterMismatch",
             "Arguments on this idempotent request are inconsistent with arguments used in "
@@ -191,8 +181,8 @@ def install() -> None:
     def run_instances(self: Any) -> Any:
         with LOCK:
             call = call_of(self, self.params)
-            digest = _digest(self.params)
-            earlier = _earlier(call, digest)
+            written = digest(self.params)
+            earlier = _earlier(call, written)
             if earlier is not None:
                 call.dry_run()
                 return ActionResult(earlier)
@@ -207,7 +197,7 @@ def install() -> None:
             token = call.get("ClientToken")
             if token is not None:
                 known = region_state(call.account, call.region).launches
-                known[token] = (digest, result.result.id)
+                known[token] = (written, result.result.id)
             return result
 
     def setup_defaults(self: Any) -> None:

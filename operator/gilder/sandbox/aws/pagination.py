@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gilder.sandbox.aws.errors import AwsError
 
@@ -72,3 +72,8 @@ def ec2_page(
         token,
         AwsError("InvalidParameterValue", "The pagination token is invalid."),
     )
+
+
+def answer(name: str, shown: list[Any], token: str | None) -> dict[str, Any]:
+    """A page as calls give it: what is shown, and the token of the next one if there is one."""
+    return {name: shown} if token is None else {name: shown, "NextToken": token}

@@ -9,7 +9,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.model import find_anywhere, visible
-from gilder.sandbox.aws.pagination import page
+from gilder.sandbox.aws.pagination import answer, page
 from gilder.sandbox.aws.registry import LOCK
 from gilder.sandbox.aws.settings import CLOCK
 
@@ -94,8 +94,7 @@ def _describe(response: Any) -> dict[str, Any]:
     problem = AwsError("InvalidNextToken", "The specified token isn't valid.")
     token = response._get_param("NextToken")
     chosen, token = page(found, lambda p: str(p.name), limit, token, problem)
-    out: dict[str, Any] = {"Parameters": [p.describe_response_object(False) for p in chosen]}
-    return out if token is None else {**out, "NextToken": token}
+    return answer("Parameters", [p.describe_response_object(False) for p in chosen], token)
 
 
 def install() -> None:

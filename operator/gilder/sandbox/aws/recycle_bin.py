@@ -3,8 +3,7 @@
 https://docs.aws.amazon.com/ebs/latest/userguide/recycle-bin-factors.html
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -17,11 +16,12 @@ from gilder.sandbox.aws.model import (
     no_snapshot,
     not_found,
 )
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.retention_rules import IMAGE, SNAPSHOT, days_for
 from gilder.sandbox.aws.settings import CLOCK
 from gilder.sandbox.aws.state import REGIONS, Binned, region_state
+from gilder.sandbox.aws.times import moment
 
 _DAY = 24 * 3600.0
 # "When a resource is sent to the Recycle Bin, the following system-generate tag is assigned".
@@ -73,22 +73,29 @@ def _restored(call: Call, resource: str) -> None:
     call.backend.tags[resource].pop(_TAG, None)
 
 
-def _times(kept: Binned) -> dict[str, Any]:
-    return {
-        "RecycleBinEnterTime": datetime.fromtimestamp(kept.entered, UTC),
-        "RecycleBinExitTime": datetime.fromtimestamp(kept.leaves, UTC),
-    }
-
-
-def _page(call: Call, name: str, found: list[dict[str, Any]], key: str) -> dict[str, Any]:
+def _listed(
+    call: Call, name: str, key: str, ids: list[str], show: Callable[[Any], dict[str, Any]], *,
+    prefix: str, minimum: int,
+) -> dict[str, Any]:  # fmt: skip
+    """A page of what is in the bin: `show` tells what is particular to its kind."""
+    found = [
+        {
+            key: resource,
+            **show(kept.resource),
+            "RecycleBinEnterTime": moment(kept.entered),
+            "RecycleBinExitTime": moment(kept.leaves),
+        }
+        for resource, kept in region_state(call.account, call.region).bin.items()
+        if resource.startswith(prefix) and (not ids or resource in ids)
+    ]
     chosen, token = ec2_page(
         found,
         lambda r: str(r[key]),
         call.get("MaxResults"),
         call.get("NextToken"),
-        minimum=5 if name == "Snapshots" else 1,
+        minimum=minimum,
     )
-    return {name: chosen} if token is None else {name: chosen, "NextToken": token}
+    return answer(name, chosen, token)
 
 
 @ec2
@@ -102,17 +109,15 @@ def list_images_in_recycle_bin(call: Call) -> Mapping[str, Any]:
     if missing:
         raise not_found(missing)
     call.dry_run()
-    found = [
-        {
-            "ImageId": resource,
-            "Name": kept.resource.name,
-            "Description": kept.resource.description,
-            **_times(kept),
-        }
-        for resource, kept in bin_.items()
-        if resource.startswith("ami-") and (not ids or resource in ids)
-    ]
-    return _page(call, "Images", found, "ImageId")
+    return _listed(
+        call,
+        "Images",
+        "ImageId",
+        ids,
+        lambda i: {"Name": i.name, "Description": i.description},
+        prefix="ami-",
+        minimum=1,
+    )
 
 
 @ec2
@@ -153,17 +158,15 @@ def list_snapshots_in_recycle_bin(call: Call) -> Mapping[str, Any]:
         if snapshot_id not in bin_:
             raise no_snapshot(snapshot_id)
     call.dry_run()
-    found = [
-        {
-            "SnapshotId": resource,
-            "Description": kept.resource.description or "",
-            "VolumeId": kept.resource.volume_id,
-            **_times(kept),
-        }
-        for resource, kept in bin_.items()
-        if resource.startswith("snap-") and (not ids or resource in ids)
-    ]
-    return _page(call, "Snapshots", found, "SnapshotId")
+    return _listed(
+        call,
+        "Snapshots",
+        "SnapshotId",
+        ids,
+        lambda s: {"Description": s.description or "", "VolumeId": s.volume_id},
+        prefix="snap-",
+        minimum=5,
+    )
 
 
 @ec2

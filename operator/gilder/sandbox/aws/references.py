@@ -13,7 +13,7 @@ from gilder.sandbox.aws.model import (
     not_found,
     visible,
 )
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-ami-references.html
@@ -75,10 +75,7 @@ def describe_image_references(call: Call) -> Mapping[str, Any]:
         call.get("NextToken"),
         minimum=5,
     )
-    out: dict[str, Any] = {"ImageReferences": chosen}
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    return answer("ImageReferences", chosen, token)
 
 
 @ec2

@@ -12,7 +12,7 @@ from moto.core.responses import BaseResponse
 
 from gilder.sandbox.aws import rest
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.pagination import page
+from gilder.sandbox.aws.pagination import answer, page
 from gilder.sandbox.aws.registry import Call, Handler, plain_method
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
 from gilder.sandbox.aws.state import Rule, region_state
@@ -199,9 +199,5 @@ def list_rules(call: Call) -> Mapping[str, Any]:
     limit = call.get("MaxResults", 1000)
     chosen, token = page(found, lambda r: r.id, limit, call.get("NextToken"), problem)
     keys = ("Identifier", "Description", "RetentionPeriod", "LockState", "RuleArn")
-    out: dict[str, Any] = {
-        "Rules": [{k: v for k, v in _shown(call, r).items() if k in keys} for r in chosen]
-    }
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    shown = [{k: v for k, v in _shown(call, r).items() if k in keys} for r in chosen]
+    return answer("Rules", shown, token)

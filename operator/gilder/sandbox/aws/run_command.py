@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -23,6 +23,7 @@ from gilder.sandbox.aws.filters import matches
 from gilder.sandbox.aws.pagination import page
 from gilder.sandbox.aws.registry import Call, Handler, plain_method
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
+from gilder.sandbox.aws.times import moment, stamp
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetCommandInvocation.html
 _STDOUT, _STDERR, _LISTED = 24_000, 8_000, 2_500
@@ -109,10 +110,6 @@ def _whole(statuses: Sequence[str]) -> tuple[str, str]:
     return "Success", "Success"
 
 
-def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
-
-
 def _shown(command: Command, *, fresh: bool = False) -> dict[str, Any]:
     statuses = ["Pending" if fresh else _status(i)[0] for i in command.invocations]
     status, details = ("Pending", "Pending") if fresh else _whole(statuses)
@@ -123,8 +120,8 @@ def _shown(command: Command, *, fresh: bool = False) -> dict[str, Any]:
         "DocumentName": command.document,
         "DocumentVersion": params.get("DocumentVersion", "$DEFAULT"),
         "Comment": params.get("Comment", ""),
-        "ExpiresAfter": _moment(command.sent + timeout),
-        "RequestedDateTime": _moment(command.sent),
+        "ExpiresAfter": moment(command.sent + timeout),
+        "RequestedDateTime": moment(command.sent),
         "Status": status,
         "StatusDetails": details,
         "TimeoutSeconds": timeout,
@@ -196,9 +193,9 @@ def get_command_invocation(call: Call) -> Mapping[str, Any]:
         "DocumentVersion": command.params.get("DocumentVersion", "$DEFAULT"),
         "PluginName": plugin,
         "ResponseCode": code,
-        "ExecutionStartDateTime": _iso(invocation.sent) if begun else "",
+        "ExecutionStartDateTime": stamp(invocation.sent) if begun else "",
         "ExecutionElapsedTime": f"PT{passed:.3f}S" if begun else "",
-        "ExecutionEndDateTime": _iso(ended) if ended is not None else "",
+        "ExecutionEndDateTime": stamp(ended) if ended is not None else "",
         "Status": status,
         "StatusDetails": details,
         "StandardOutputContent": stdout[:_STDOUT],
@@ -206,10 +203,6 @@ def get_command_invocation(call: Call) -> Mapping[str, Any]:
         "StandardErrorContent": stderr[:_STDERR],
         "StandardErrorUrl": "",
     }
-
-
-def _iso(at: float) -> str:
-    return _moment(at).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def _plugin_entry(command: Command, invocation: Invocation, plugin: str) -> dict[str, Any]:
@@ -220,11 +213,11 @@ def _plugin_entry(command: Command, invocation: Invocation, plugin: str) -> dict
         "Status": status,
         "StatusDetails": details,
         "ResponseCode": code,
-        "ResponseStartDateTime": _moment(invocation.sent),
+        "ResponseStartDateTime": moment(invocation.sent),
         "Output": output[:_LISTED],
     }
     if invocation.ended is not None:
-        entry["ResponseFinishDateTime"] = _moment(invocation.ended)
+        entry["ResponseFinishDateTime"] = moment(invocation.ended)
     return entry
 
 
@@ -243,7 +236,7 @@ def list_command_invocations(call: Call) -> Mapping[str, Any]:
                 "Comment": command.params.get("Comment", ""),
                 "DocumentName": command.document,
                 "DocumentVersion": command.params.get("DocumentVersion", "$DEFAULT"),
-                "RequestedDateTime": _moment(command.sent),
+                "RequestedDateTime": moment(command.sent),
                 "Status": status,
                 "StatusDetails": details,
                 "CommandPlugins": [],
@@ -288,8 +281,8 @@ def _passes(call: Call, command: Command, status: str) -> bool:
             if command.document != value:
                 return False
         elif key in ("InvokedAfter", "InvokedBefore"):
-            moment = datetime.fromisoformat(value)
-            if (_moment(command.sent) >= moment) is not (key == "InvokedAfter"):
+            limit = datetime.fromisoformat(value)
+            if (moment(command.sent) >= limit) is not (key == "InvokedAfter"):
                 return False
         else:
             raise AwsError("InvalidFilterKey", f"The sandbox does not filter by {key}.")
@@ -339,7 +332,7 @@ def describe_instance_information(call: Call) -> Mapping[str, Any]:
             {
                 "InstanceId": instance_id,
                 "PingStatus": status,
-                "LastPingDateTime": _moment(CLOCK.time()),
+                "LastPingDateTime": moment(CLOCK.time()),
                 "AgentVersion": "3.3.1611.0",
                 "IsLatestVersion": True,
                 "PlatformType": "Windows" if instance.platform else "Linux",

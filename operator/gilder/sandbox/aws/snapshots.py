@@ -1,7 +1,6 @@
 """EBS snapshots: creation for AMIs, copies, permissions, visibility and deletion."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from moto.ec2.models import EC2Backend, ec2_backends
@@ -12,11 +11,12 @@ from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.filters import apply_filters, truth
 from gilder.sandbox.aws.keys import default_ebs_key, usable_by_ebs, well_formed
 from gilder.sandbox.aws.model import images_in, need_snapshot, readable
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.recycle_bin import retain_snapshot
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
 from gilder.sandbox.aws.tags import drop_tags, set_tags, tag_list, tags_for
+from gilder.sandbox.aws.times import epoch, moment, whole
 
 # Minutes of time-based copies.
 _STEP, _LONGEST = 15, 2880
@@ -68,16 +68,12 @@ def state_of(snapshot: Any) -> str:
     return "error" if getattr(snapshot, "failure", None) else "completed"
 
 
-def _epoch(time: datetime) -> float:
-    return time.replace(tzinfo=UTC).timestamp()
-
-
 def progress(snapshot: Any) -> str:
     """A percentage by the clock; 0 if it failed."""
     state = state_of(snapshot)
     if state != "pending":
         return "100%" if state == "completed" else "0%"
-    began = _epoch(snapshot.start_time)
+    began = epoch(snapshot.start_time)
     passed = (CLOCK.time() - began) / max(snapshot.ready_at - began, 0.001)
     return f"{min(max(int(100 * passed), 0), 99)}%"
 
@@ -160,8 +156,8 @@ def _shown(snapshot: Any, call: Call) -> dict[str, Any]:
         "Tags": tag_list(call.backend, snapshot.id) or None,
     }
     if state == "completed":
-        at = max(getattr(snapshot, "ready_at", 0.0), _epoch(snapshot.start_time))
-        entry["CompletionTime"] = datetime.fromtimestamp(at, UTC)
+        at = max(getattr(snapshot, "ready_at", 0.0), epoch(snapshot.start_time))
+        entry["CompletionTime"] = moment(at)
     if state == "error":
         entry["StateMessage"] = snapshot.failure
     if snapshot.encrypted:
@@ -176,7 +172,7 @@ _FILTERS: dict[str, Any] = {
     "owner-id": lambda s: [s.owner_id],
     "progress": lambda s: [progress(s)],
     "snapshot-id": lambda s: [s.id],
-    "start-time": lambda s: [s.start_time.strftime("%Y-%m-%dT%H:%M:%S.000Z")],
+    "start-time": lambda s: [whole(s.start_time)],
     "status": lambda s: [state_of(s)],
     "storage-tier": lambda s: [s.storage_tier],
     "volume-id": lambda s: [s.volume_id],
@@ -220,10 +216,7 @@ def describe_snapshots(call: Call) -> Mapping[str, Any]:
     present = call.backend.tags
     found = apply_filters(found, call.get("Filters", []), _FILTERS, lambda s: present.get(s.id, {}))
     chosen, token = ec2_page(found, lambda s: s.id, limit, call.get("NextToken"), minimum=5)
-    out: dict[str, Any] = {"Snapshots": [_shown(s, call) for s in chosen]}
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    return answer("Snapshots", [_shown(s, call) for s in chosen], token)
 
 
 @ec2

@@ -1,6 +1,7 @@
 """State of the extensions that has no place in moto's backends."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +51,6 @@ class UsageReport:
 class RegionState:
     """What one account has in one Region, besides moto's backend."""
 
-    # CopyImage: ClientToken -> (digest of the parameters, AMI id)
-    tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
     # RunInstances: ClientToken -> (digest of the parameters, reservation id)
     launches: dict[str, tuple[str, str]] = field(default_factory=dict)
     deregistered: set[str] = field(default_factory=set)
@@ -60,7 +59,9 @@ class RegionState:
     bin: dict[str, Binned] = field(default_factory=dict)
     reports: dict[str, UsageReport] = field(default_factory=dict)
     # Other calls: (action, ClientToken) -> (digest of the parameters, answer)
-    answers: dict[tuple[str, str], tuple[str, Any]] = field(default_factory=dict)
+    answers: dict[tuple[str, str], tuple[str, Mapping[str, Any] | None]] = field(
+        default_factory=dict
+    )
     # None: the setting `image_block_public_access`
     block_public_access: str | None = None
     # The same for snapshots.

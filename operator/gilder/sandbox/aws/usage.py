@@ -1,16 +1,16 @@
 """What refers to an AMI in an account: instances, launch templates, parameters, recipes."""
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
 
 from gilder.sandbox.aws.errors import AwsError
-from gilder.sandbox.aws.imagebuilder import names
-from gilder.sandbox.aws.imagebuilder.store import STORES
+from gilder.sandbox.aws.imagebuilder import containers, names
+from gilder.sandbox.aws.imagebuilder.store import STORES, Resource
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
+from gilder.sandbox.aws.times import epoch
 
 INSTANCE, TEMPLATE, PARAMETER = "ec2:Instance", "ec2:LaunchTemplate", "ssm:Parameter"
 RECIPE, CONTAINER = "imagebuilder:ImageRecipe", "imagebuilder:ContainerRecipe"
@@ -52,7 +52,7 @@ def instances(
     backend: Any = ec2_backends[account][region]
     states = options.get("state-name") or STATES
     for instance in list(backend.all_instances()):
-        launched = instance.image_id == image_id and _epoch(instance.launch_time) <= until
+        launched = instance.image_id == image_id and epoch(instance.launch_time) <= until
         if launched and instance.state in states and _remembered(instance):
             yield f"arn:aws:ec2:{region}:{account}:instance/{instance.id}"
 
@@ -63,16 +63,11 @@ def _remembered(instance: Any) -> bool:
     return instance.state != "terminated" or CLOCK.time() < ended + SETTINGS.terminated_seconds
 
 
-def _epoch(time: Any) -> float:
-    """Of a time as moto keeps it, in UTC and without a zone."""
-    return float(time.replace(tzinfo=UTC).timestamp())
-
-
 def templates(account: str, region: str, image_id: str, depth: int, until: float) -> Iterator[str]:
     """Launch templates that have the id of an AMI in one of their newest versions."""
     backend: Any = ec2_backends[account][region]
     for template in list(backend.launch_templates.values()):
-        versions = [v for v in template.versions if _epoch(v.create_time) <= until][-depth:]
+        versions = [v for v in template.versions if epoch(v.create_time) <= until][-depth:]
         if any(v.data.get("ImageId") == image_id for v in versions):
             yield f"arn:aws:ec2:{region}:{account}:launch-template/{template.id}"
 
@@ -87,19 +82,13 @@ def parameters(account: str, region: str, image_id: str) -> Iterator[str]:
             yield f"arn:aws:ssm:{region}:{account}:parameter{path}"
 
 
-def recipes(account: str, region: str, image_id: str) -> Iterator[str]:
-    """Image recipes whose parent image is written as the id of an AMI."""
+def recipes(
+    account: str, region: str, image_id: str, kind: str, image_of: Callable[[Resource], str | None]
+) -> Iterator[str]:
+    """Recipes whose parent image, or whose build instance's, is written as the id of an AMI."""
     if (account, region) in STORES:
-        for recipe in STORES[account, region].of(names.RECIPE):
-            if recipe.shown["parentImage"] == image_id:
-                yield recipe.arn
-
-
-def container_recipes(account: str, region: str, image_id: str) -> Iterator[str]:
-    """Container recipes that are built on an instance of an AMI."""
-    if (account, region) in STORES:
-        for recipe in STORES[account, region].of(names.CONTAINER):
-            if recipe.shown.get("instanceConfiguration", {}).get("image") == image_id:
+        for recipe in STORES[account, region].of(kind):
+            if image_of(recipe) == image_id:
                 yield recipe.arn
 
 
@@ -123,5 +112,7 @@ def references(
     if kind == PARAMETER:
         return list(parameters(account, region, image_id))
     if kind == RECIPE:
-        return list(recipes(account, region, image_id))
-    return list(container_recipes(account, region, image_id))
+        return list(
+            recipes(account, region, image_id, names.RECIPE, lambda r: r.shown["parentImage"])
+        )
+    return list(recipes(account, region, image_id, names.CONTAINER, containers.image_of))

@@ -4,7 +4,6 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/your-ec2-ami-usage.html
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -13,14 +12,15 @@ from moto.moto_api._internal import mock_random
 from gilder.sandbox.aws import usage
 from gilder.sandbox.aws.errors import AwsError
 from gilder.sandbox.aws.filters import apply_filters
-from gilder.sandbox.aws.idempotency import once
+from gilder.sandbox.aws.idempotency import idempotent
 from gilder.sandbox.aws.imagebuilder.store import STORES
 from gilder.sandbox.aws.model import check_image_ids, need_owned
-from gilder.sandbox.aws.pagination import ec2_page
+from gilder.sandbox.aws.pagination import answer, ec2_page
 from gilder.sandbox.aws.registry import Call, ec2
 from gilder.sandbox.aws.settings import CLOCK, SETTINGS
 from gilder.sandbox.aws.state import REGIONS, UsageReport, region_state
-from gilder.sandbox.aws.tags import set_tags, tag_list, tags_for
+from gilder.sandbox.aws.tags import drop_tags, set_tags, tag_list, tags_for
+from gilder.sandbox.aws.times import moment, stamp
 
 _TYPES = (usage.INSTANCE, usage.TEMPLATE, usage.RECIPE, usage.CONTAINER)
 # "The quotas apply per AWS Region."
@@ -58,7 +58,7 @@ def settle() -> None:
             if report.created + _LIFE <= now:
                 del state.reports[report.id]
                 backend: Any = ec2_backends[account][region]
-                backend.tags.pop(report.id, None)
+                drop_tags(backend, report.id)
 
 
 def _state(report: UsageReport) -> str:
@@ -108,13 +108,9 @@ def _entries(
 
 
 @ec2
+@idempotent
 def create_image_usage_report(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImageUsageReport.html"""
-    answer: Mapping[str, Any] = once(call, lambda: _create(call))
-    return answer
-
-
-def _create(call: Call) -> dict[str, Any]:
     image, types = need_owned(call), _types(call)
     accounts = list(call.get("AccountIds", []))
     if len(accounts) > _ACCOUNTS or any(not (a.isdigit() and len(a) == 12) for a in accounts):
@@ -145,18 +141,14 @@ def _create(call: Call) -> dict[str, Any]:
     return {"ReportId": report.id}
 
 
-def _time(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
-
-
 def _shown(call: Call, report: UsageReport) -> dict[str, Any]:
     out: dict[str, Any] = {
         "ImageId": report.image,
         "ReportId": report.id,
         "ResourceTypes": report.resource_types,
         "State": _state(report),
-        "CreationTime": _time(report.created),
-        "ExpirationTime": _time(report.created + _LIFE),
+        "CreationTime": moment(report.created),
+        "ExpirationTime": moment(report.created + _LIFE),
         "Tags": tag_list(call.backend, report.id),
     }
     if report.accounts:
@@ -164,10 +156,6 @@ def _shown(call: Call, report: UsageReport) -> dict[str, Any]:
     if out["State"] == "error":
         out["StateReason"] = report.failure
     return out
-
-
-def _iso(report: UsageReport) -> list[str]:
-    return [_time(report.created).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"]
 
 
 def _not_found(report_id: str) -> AwsError:
@@ -198,14 +186,11 @@ def describe_image_usage_reports(call: Call) -> Mapping[str, Any]:
     found = apply_filters(
         _chosen(call),
         call.get("Filters", []),
-        {"creation-time": _iso, "state": lambda r: [_state(r)]},
+        {"creation-time": lambda r: [stamp(r.created)], "state": lambda r: [_state(r)]},
         lambda r: call.backend.tags.get(r.id, {}),
     )
     chosen, token = ec2_page(found, lambda r: r.id, call.get("MaxResults"), call.get("NextToken"))
-    out: dict[str, Any] = {"ImageUsageReports": [_shown(call, r) for r in chosen]}
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    return answer("ImageUsageReports", [_shown(call, r) for r in chosen], token)
 
 
 @ec2
@@ -225,7 +210,7 @@ def describe_image_usage_report_entries(call: Call) -> Mapping[str, Any]:
         call.get("Filters", []),
         {
             "account-id": lambda e: [e[1]],
-            "creation-time": lambda e: _iso(e[0]),
+            "creation-time": lambda e: [stamp(e[0].created)],
             "resource-type": lambda e: [e[2]],
         },
         lambda _: {},
@@ -236,22 +221,18 @@ def describe_image_usage_report_entries(call: Call) -> Mapping[str, Any]:
         call.get("MaxResults"),
         call.get("NextToken"),
     )
-    out: dict[str, Any] = {
-        "ImageUsageReportEntries": [
-            {
-                "ImageId": report.image,
-                "ReportId": report.id,
-                "ReportCreationTime": _time(report.created),
-                "AccountId": account,
-                "ResourceType": kind,
-                "UsageCount": count,
-            }
-            for report, account, kind, count in chosen
-        ]
-    }
-    if token is not None:
-        out["NextToken"] = token
-    return out
+    shown = [
+        {
+            "ImageId": report.image,
+            "ReportId": report.id,
+            "ReportCreationTime": moment(report.created),
+            "AccountId": account,
+            "ResourceType": kind,
+            "UsageCount": count,
+        }
+        for report, account, kind, count in chosen
+    ]
+    return answer("ImageUsageReportEntries", shown, token)
 
 
 @ec2
@@ -262,5 +243,5 @@ def delete_image_usage_report(call: Call) -> Mapping[str, Any]:
         raise _not_found(report_id)
     call.dry_run()
     del reports[report_id]
-    call.backend.tags.pop(report_id, None)
+    drop_tags(call.backend, report_id)
     return {"Return": True}

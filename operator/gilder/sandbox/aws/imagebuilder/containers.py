@@ -14,7 +14,7 @@ from gilder.sandbox.aws.imagebuilder.service import (
     operation,
     paged,
 )
-from gilder.sandbox.aws.imagebuilder.store import Resource, best, need, stamp, store
+from gilder.sandbox.aws.imagebuilder.store import Resource, find, need, new_version, stamp, store
 from gilder.sandbox.aws.registry import Call
 
 _OPTIONAL = ("description", "instanceConfiguration", "kmsKeyId", "workingDirectory")
@@ -32,9 +32,7 @@ def create_container_recipe(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/imagebuilder/latest/APIReference/API_CreateContainerRecipe.html"""
     name, parent = names.check_name(call.need("name")), call.need("parentImage")
     slug, target = names.slug(name), call.need("targetRepository")
-    present = [r.version for r in store(call).of(CONTAINER) if r.slug == slug]
-    version = names.next_version(call.need("semanticVersion"), present)
-    arn = names.arn(call, CONTAINER, slug, dotted(version))
+    version, arn = new_version(call, CONTAINER, slug)
     listed = check_components(call)
     if arn in store(call).resources:
         raise names.exists(CONTAINER, arn)
@@ -63,12 +61,7 @@ def create_container_recipe(call: Call) -> Mapping[str, Any]:
 
 @operation
 def get_container_recipe(call: Call) -> Mapping[str, Any]:
-    text = call.need("containerRecipeArn")
-    wanted = names.parse(text, CONTAINER, "containerRecipeArn")
-    own = wanted.owner == call.account and wanted.region == call.region
-    found: Resource | None = best(store(call).of(CONTAINER), wanted) if own else None
-    if found is None:
-        raise names.not_found(CONTAINER, text)
+    found = find(call, CONTAINER, call.need("containerRecipeArn"), "containerRecipeArn")
     return {"containerRecipe": {**found.shown, "tags": found.tags}}
 
 

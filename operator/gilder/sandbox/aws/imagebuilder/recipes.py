@@ -15,7 +15,8 @@ from gilder.sandbox.aws.imagebuilder.service import (
     operation,
     paged,
 )
-from gilder.sandbox.aws.imagebuilder.store import Resource, best, need, stamp, store
+from gilder.sandbox.aws.imagebuilder.store import Resource, best, need, new_version, stamp, store
+from gilder.sandbox.aws.imagebuilder.store import find as store_find
 from gilder.sandbox.aws.model import Image, find_anywhere, visible
 from gilder.sandbox.aws.registry import Call
 
@@ -87,9 +88,7 @@ def create_image_recipe(call: Call) -> Mapping[str, Any]:
     """https://docs.aws.amazon.com/imagebuilder/latest/APIReference/API_CreateImageRecipe.html"""
     name, parent = names.check_name(call.need("name")), call.need("parentImage")
     slug = names.slug(name)
-    present = [r.version for r in store(call).of(RECIPE) if r.slug == slug]
-    version = names.next_version(call.need("semanticVersion"), present)
-    arn = names.arn(call, RECIPE, slug, dotted(version))
+    version, arn = new_version(call, RECIPE, slug)
     listed = check_components(call)
     if not parent.startswith(("ami-", "ssm:", "arn:")):
         raise names.invalid("parentImage", f"'{parent}' is no AMI id, parameter or image ARN.")
@@ -121,12 +120,7 @@ def create_image_recipe(call: Call) -> Mapping[str, Any]:
 
 def find(call: Call, text: str, parameter: str = "imageRecipeArn") -> Resource:
     """The recipe of an ARN, whose version may have wildcards."""
-    wanted = names.parse(text, RECIPE, parameter)
-    own = wanted.owner == call.account and wanted.region == call.region
-    found: Resource | None = best(store(call).of(RECIPE), wanted) if own else None
-    if found is None:
-        raise names.not_found(RECIPE, text)
-    return found
+    return store_find(call, RECIPE, text, parameter)
 
 
 @operation

@@ -1,8 +1,6 @@
 """The API of Image Builder on the wire: operations by name, client tokens, dry runs, pages."""
 
 import functools
-import hashlib
-import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +9,7 @@ from moto.core.responses import BaseResponse
 
 from gilder.sandbox.aws import rest
 from gilder.sandbox.aws.errors import AwsError
+from gilder.sandbox.aws.idempotency import digest
 from gilder.sandbox.aws.imagebuilder.names import invalid
 from gilder.sandbox.aws.imagebuilder.store import store
 from gilder.sandbox.aws.pagination import page
@@ -46,13 +45,11 @@ def idempotent(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def once(call: Call) -> Mapping[str, Any]:
         token = call.need("clientToken")
-        parameters = {k: v for k, v in call.params.items() if k not in ("clientToken", "dryRun")}
-        text = json.dumps(parameters, sort_keys=True, default=str)
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        written = digest(call.params, but=("clientToken", "dryRun"))
         known = store(call).tokens
         if (call.action, token) in known:
             before, answer = known[call.action, token]
-            if before != digest:
+            if before != written:
                 raise AwsError(
                     "IdempotentParameterMismatchException",
                     "You have specified a client token for an operation using parameter values "
@@ -60,7 +57,7 @@ def idempotent(handler: Handler) -> Handler:
                 )
             return answer
         answer = {"clientToken": token, **(handler(call) or {})}
-        known[call.action, token] = (digest, answer)
+        known[call.action, token] = (written, answer)
         return answer
 
     return once

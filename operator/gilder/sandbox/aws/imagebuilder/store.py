@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from gilder.sandbox.aws import times
+from gilder.sandbox.aws.imagebuilder import names
 from gilder.sandbox.aws.imagebuilder.names import Reference, Version, not_found, version_matches
 from gilder.sandbox.aws.registry import Call
 from gilder.sandbox.aws.settings import CLOCK
@@ -164,7 +165,23 @@ def best(candidates: list[Any], wanted: Reference) -> Any | None:
     )
 
 
+def find(call: Call, kind: str, text: str, parameter: str) -> Resource:
+    """The resource of the caller that an ARN means, whose version may have wildcards."""
+    wanted = names.parse(text, kind, parameter)
+    own = wanted.owner == call.account and wanted.region == call.region
+    found: Resource | None = best(store(call).of(kind), wanted) if own else None
+    if found is None:
+        raise not_found(kind, text)
+    return found
+
+
+def new_version(call: Call, kind: str, slug: str) -> tuple[Version, str]:
+    """The version that semanticVersion asks for, beside those there are, and its ARN."""
+    present = [r.version for r in store(call).of(kind) if r.slug == slug]
+    version = names.next_version(call.need("semanticVersion"), present)
+    return version, names.arn(call, kind, slug, names.dotted(version))
+
+
 def stamp(at: float | None = None) -> str:
     """A time as Image Builder writes it, which is as text."""
-    moment = datetime.fromtimestamp(CLOCK.time() if at is None else at, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return times.stamp(CLOCK.time() if at is None else at)
