@@ -2,7 +2,8 @@
 
 iam-policy.json is for one account, without builds and checks of new versions, which
 iam-policy-builds.json adds. iam-policy-sharing.json adds other accounts, organizations, key
-policies and snapshots. iam-consumer-role.json is for the role in consumer accounts.
+policies and snapshots. iam-policy-publishing.json adds parameters and launch templates that the
+released version is published to. iam-consumer-role.json is for the role in consumer accounts.
 
 python deploy/iam_policy.py [--check]
 """
@@ -23,6 +24,7 @@ from gilder.aws.permissions import used
 FILE = Path(__file__).with_name("iam-policy.json")
 BUILDS_FILE = Path(__file__).with_name("iam-policy-builds.json")
 SHARING_FILE = Path(__file__).with_name("iam-policy-sharing.json")
+PUBLISHING_FILE = Path(__file__).with_name("iam-policy-publishing.json")
 CONSUMER_FILE = Path(__file__).with_name("iam-consumer-role.json")
 # Which policy the calls of a module or function are in; all others are in the first.
 PARTS = {
@@ -34,6 +36,8 @@ PARTS = {
     "organizations": "sharing",
     "roles": "sharing",
     "snapshots": "sharing",
+    "parameters": "publishing",
+    "templates": "publishing",
     "consumers": "consumer",
 }
 
@@ -48,6 +52,8 @@ PARTS_OF_LAUNCH = [
     *IMAGES,
 ]
 KEYS = ["arn:aws:kms:*:*:key/*"]
+PARAMETERS = ["arn:aws:ssm:*:*:parameter/*"]
+TEMPLATES = ["arn:aws:ec2:*:*:launch-template/*"]
 SNAPSHOTS = ["arn:aws:ec2:*::snapshot/*"]
 ROLES = ["arn:aws:iam::*:role/gilder*"]
 QUEUES = ["arn:aws:sqs:*:*:gilder*"]
@@ -170,20 +176,53 @@ def sharing_policy() -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
+def publishing_policy() -> dict[str, Any]:
+    """What publishing to parameters and launch templates needs on top of it."""
+    ours = actions("publishing")
+    read = {a for a in ours if a.split(":")[1].startswith(_READS)}
+    templates = {a for a in ours - read if a.startswith("ec2:")}
+    statements = [
+        _statement("LookAtPublished", read, ["*"]),
+        *_parameters({a for a in ours - read if a.startswith("ssm:")}),
+        # Narrow it to the launch templates that follow GoldenImages.
+        _statement("LaunchTemplates", templates, TEMPLATES),
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _parameters(allowed: set[str]) -> list[dict[str, Any]]:
+    """New parameters with our tag, and changes of those that have it. Narrow both to the names
+    that may be published to.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+    """
+    new = {"ssm:PutParameter", "ssm:AddTagsToResource"} & allowed
+    asked = {"Null": {f"aws:RequestTag/{TAG_CLUSTER}": "false"}}
+    ours = {"Null": {f"aws:ResourceTag/{TAG_CLUSTER}": "false"}}
+    return [
+        _statement("MakeParameters", new, PARAMETERS, asked),
+        _statement("ChangeOwnParameters", allowed, PARAMETERS, ours),
+    ]
+
+
 def consumer_policy() -> dict[str, Any]:
-    """What the role in a consumer account needs, for tags there and to verify what is shared."""
+    """What the role in a consumer account needs: for tags there, to verify what is shared, and to
+    publish parameters."""
     ours = actions("consumer")
     tags = {"ec2:CreateTags", "ec2:DeleteTags"}
     kms = {a for a in ours if a.startswith("kms:")}
     launch = {"ec2:RunInstances"}
+    read = {a for a in ours if a.split(":")[1].startswith(_READS)}
+    parameters = {a for a in ours - read if a.startswith("ssm:")}
     # IAM cannot tell a dry run from a launch, so only the types of dry runs are allowed.
     types = {"StringEquals": {"ec2:InstanceType": sorted({OTHER, *TYPES.values()})}}
     statements = [
-        _statement("Look", ours - tags - kms - launch, ["*"]),
+        _statement("Look", ours - tags - kms - launch - parameters, ["*"]),
         _statement("TagSharedImages", ours & tags, IMAGES[:1]),
         _statement("TryLaunch", ours & launch, INSTANCES, types),
         _statement("TryLaunchWith", ours & launch, PARTS_OF_LAUNCH),
         _statement("TryKeys", kms, KEYS),
+        *_parameters(parameters),
     ]
     return {"Version": "2012-10-17", "Statement": statements}
 
@@ -208,6 +247,7 @@ def texts() -> dict[Path, str]:
         FILE: policy(),
         BUILDS_FILE: builds_policy(),
         SHARING_FILE: sharing_policy(),
+        PUBLISHING_FILE: publishing_policy(),
         CONSUMER_FILE: consumer_policy(),
     }
     return {file: json.dumps(found, indent=2) + "\n" for file, found in written.items()}

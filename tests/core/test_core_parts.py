@@ -349,6 +349,7 @@ def test_memory_of_a_status() -> None:
         3,
         3,
         ("team",),
+        released=frozenset({1, 2}),
     )
 
 

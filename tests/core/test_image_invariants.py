@@ -39,7 +39,7 @@ from gilder.core.actions import (
     TagResources,
     UntagResources,
 )
-from gilder.core.observed import Image, Instance, Observed
+from gilder.core.observed import Image, Instance, Observed, Use
 from gilder.core.predict import predict
 from gilder.core.versions import ImagePlan, plan_image
 from gilder.core.wanted import Known, Memory, Source, Wanted
@@ -104,7 +104,8 @@ class World:
             # As EC2 shows it now, tags and all.
             now = self.seen.region(HOME).images.get(source.image.id)
             source = Source(image=now) if now else source
-        return plan_image(self.want, source, self.seen, NOW)
+        uses = dict.fromkeys(self.memory.retiring, Use())  # nothing uses what goes
+        return plan_image(self.want, source, self.seen, NOW, uses=uses)
 
     def converge(self) -> ImagePlan:
         for _ in range(ROUNDS):
@@ -113,8 +114,9 @@ class World:
             for action in found.plan.actions:
                 self.judge(action)
                 self.apply(action)
+            announced = self.memory.retiring
             self.remember(found)
-            if not found.plan.actions:
+            if not found.plan.actions and announced.keys() == self.memory.retiring.keys():
                 return found
         raise AssertionError(f"the plans do not come to an end: {found.plan.lines()}")
 
@@ -148,6 +150,7 @@ class World:
             max([*prints.values(), self.memory.highest], default=0),
             latest,
             tuple(sorted(self.spec.get("tags", {}))),
+            retiring={r.id: r for r in found.retirement.retiring},
         )
 
     # Judging

@@ -1,6 +1,6 @@
 """plan_image as tables: what is given, and what the plan says."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -104,6 +104,7 @@ class Case:
     problems: Sequence[str] = ()
     waits: int = 0
     version: int = 1
+    retiring: Collection[str] = ()
 
 
 CASES = [
@@ -505,7 +506,7 @@ CASES = [
             ours(8, fingerprint=F_INSTANCE_KEYED, key=HOME_KEY),
         ],
         spec={"source": BY_INSTANCE, "encryption": ENCRYPTED},
-        lines=["deregister ami-00000007"],
+        retiring={ami(7)},  # announced first, and asked about
     ),
     Case(
         "a failed capture is made again",
@@ -563,6 +564,7 @@ def test_plan(case: Case) -> None:
     assert got == [r or UNRESOLVED.reason for r in case.problems]
     assert len(result.plan.waiting) == case.waits, result.plan.waiting
     assert result.candidate == case.version
+    assert {r.id for r in result.retirement.retiring} == set(case.retiring)
     assert result.plan.settled == (not (case.lines or case.problems or case.waits))
 
 

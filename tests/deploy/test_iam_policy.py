@@ -13,7 +13,7 @@ import gilder.aws
 from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_TEST
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = ("ec2", "kms", "sqs", "ssm", "sts")
+CLIENTS = ("autoscaling", "ec2", "kms", "sqs", "ssm", "sts")
 # What a client is called in a module, where that is not its service.
 ALIASES = {
     ("builds.py", "client"): "imagebuilder",
@@ -23,6 +23,7 @@ POLICIES = {
     "main": "policy",
     "builds": "builds_policy",
     "sharing": "sharing_policy",
+    "publishing": "publishing_policy",
     "consumer": "consumer_policy",
 }
 
@@ -119,8 +120,27 @@ def test_a_consumer_role_changes_tags_of_images_and_launches_small_types(
         "ec2:DescribeImages",
         "kms:DescribeKey",
         "kms:GenerateDataKeyWithoutPlaintext",
+        "ssm:GetParameters",
+        "ssm:ListTagsForResource",
     }
-    assert changes == {"ec2:CreateTags", "ec2:DeleteTags", "ec2:RunInstances"}
+    parameters = {
+        "ssm:AddTagsToResource",
+        "ssm:DeleteParameter",
+        "ssm:PutParameter",
+        "ssm:RemoveTagsFromResource",
+    }
+    assert changes == {"ec2:CreateTags", "ec2:DeleteTags", "ec2:RunInstances", *parameters}
+
+
+@pytest.mark.parametrize("part", ["publishing", "consumer"])
+def test_parameters_are_written_with_our_tag_alone(script: dict[str, Any], part: str) -> None:
+    by_sid = {s["Sid"]: s for s in of(script, part)}
+    new, ours = by_sid["MakeParameters"], by_sid["ChangeOwnParameters"]
+    assert new["Action"] == ["ssm:AddTagsToResource", "ssm:PutParameter"]
+    assert new["Condition"] == {"Null": {f"aws:RequestTag/{TAG_CLUSTER}": "false"}}
+    assert ours["Condition"] == {"Null": {f"aws:ResourceTag/{TAG_CLUSTER}": "false"}}
+    writers = [s["Sid"] for s in by_sid.values() if "ssm:PutParameter" in s["Action"]]
+    assert writers == ["MakeParameters", "ChangeOwnParameters"]
 
 
 def test_what_destroys_is_for_our_own_only(script: dict[str, Any]) -> None:

@@ -35,6 +35,10 @@ CALLS: dict[str, set[Right]] = {
     "create POST": {("create", "jobs")},
     "create GET": {("get", "jobs")},
     "delete DELETE": {("delete", "jobs")},
+    "put_map POST": {("create", "configmaps")},
+    "put_map PATCH": {("patch", "configmaps")},
+    "put_map GET": {("list", "configmaps")},
+    "delete_map DELETE": {("delete", "configmaps")},
     "log GET": {("list", "pods")},
     "log text": {("get", "pods/log")},
 }

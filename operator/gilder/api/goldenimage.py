@@ -22,6 +22,7 @@ from gilder.api.base import (
 from gilder.api.building import ImageBuilderSource, JobSource
 from gilder.api.conditions import Condition
 from gilder.api.gates import Gates
+from gilder.api.lifecycle import Duration, Promotion, Publish, Refresh, Retention
 from gilder.api.metadata import Metadata
 from gilder.api.schedule import Schedule
 from gilder.api.selection import ImageSource
@@ -117,6 +118,34 @@ class Replica(ApiModel):
             "with a replica key there."
         ),
     ] = None
+    schedule: Annotated[
+        Refresh | None,
+        Field(
+            description="When this Region gets the version that is released by then; absent: each "
+            "new version is copied once it passed its gates."
+        ),
+    ] = None
+    max_lag: Annotated[
+        Duration,
+        Field(
+            description="How long a newer version may be released without being here before the "
+            "condition DRStale is True."
+        ),
+    ] = "24h"
+    copy_duration_minutes: Annotated[
+        int | None,
+        Field(
+            ge=15,
+            le=2880,
+            multiple_of=15,
+            description="Have AWS complete copies within this time, at a price; in steps of 15. "
+            "Absent: as fast as AWS does without.",
+        ),
+    ] = None
+    retention: Annotated[
+        Retention | None,
+        Field(description="Retention in this Region; absent: spec.retention."),
+    ] = None
 
 
 class Naming(ApiModel):
@@ -182,6 +211,26 @@ class GoldenImageSpec(ApiModel):
             "fails is kept aside."
         ),
     ] = None
+    promotion: Annotated[
+        Promotion | None,
+        Field(
+            description="When a version that passed its gates is released. Absent: once it is good "
+            "and its copies are there."
+        ),
+    ] = None
+    pinned_version: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Roll back, or stay: this version is the released one. Newer ones are "
+            "made, checked and copied, and not released.",
+        ),
+    ] = None
+    publish: Publish | None = None
+    retention: Annotated[
+        Retention | None,
+        Field(description="What becomes of superseded versions. Absent: they all stay."),
+    ] = None
     encryption: Encryption | None = None
     replicas: Annotated[
         tuple[Replica, ...],
@@ -243,6 +292,15 @@ class GoldenImageSpec(ApiModel):
         ("!has(self.schedule) || !has(self.source.image)", NO_SCHEDULE),
     )
 
+    @property
+    def promoting(self) -> Promotion:
+        return self.promotion if self.promotion is not None else Promotion()
+
+    def retention_in(self, region: str) -> Retention | None:
+        """What counts for the AMIs of a Region; one that is no replica any more is as the home."""
+        own = (r.retention for r in self.replicas if r.region == region)
+        return next((r for r in own if r is not None), self.retention)
+
     @model_validator(mode="after")
     def _whole(self) -> "GoldenImageSpec":
         regions = [r.region for r in self.replicas]
@@ -298,6 +356,9 @@ class RegionalImage(ApiModel):
     requested_at: Annotated[
         str | None, Field(description="When AWS was asked for it, until it is seen.")
     ] = None
+    progress: Annotated[
+        str | None, Field(description="How far the copying of its snapshots is, such as 45%.")
+    ] = None
     message: str | None = None
 
 
@@ -345,14 +406,77 @@ class ImageVersion(ApiModel):
     gates_asked: Annotated[str, Field(description="Digest of the gates that were asked.")] = ""
     tested_since: str | None = None
     origin: Annotated[str, Field(description="Why and from what it was built.")] = ""
+    held: Annotated[bool, Field(description="Not released yet, or never was.")] = False
+    complete_since: Annotated[
+        str | None, Field(description="Since when nothing is missing for its release.")
+    ] = None
     images: tuple[RegionalImage, ...] = ()
 
 
 class LatestVersion(ApiModel):
-    """The version that shares follow: the newest that is available at home and passed its gates."""
+    """The version that shares and parameters follow."""
 
     version: int
     image_id: str
+
+
+class ReplicaStatus(ApiModel):
+    """One DR Region: what could be launched there now, and what is on its way."""
+
+    region: str
+    version: Annotated[int, Field(description="The newest good version there; 0: none.")] = 0
+    image_id: str | None = None
+    state: Annotated[
+        str, Field(description="Current, Copying, Queued, Scheduled, Failed, Unreachable, Missing.")
+    ] = ""
+    progress: str | None = None
+    recovery_point: Annotated[
+        str | None, Field(description="When the version that is there was made, at home.")
+    ] = None
+    behind_since: Annotated[
+        str | None, Field(description="Since when a newer version is released and not there.")
+    ] = None
+    next_copy: Annotated[str | None, Field(description="When the schedule copies next.")] = None
+    stale: bool = False
+    message: str = ""
+
+
+class Retiring(ApiModel):
+    """An AMI or snapshot that goes: announced, and then carried out unless it is in use."""
+
+    id: str
+    region: str
+    version: int = 0
+    action: Annotated[str, Field(description="Disable, Deregister or DeleteSnapshot.")]
+    reason: str = ""
+    since: Annotated[str, Field(description="When it was announced first.")]
+    at: Annotated[str, Field(description="When it goes, unless something uses it then.")]
+    held_by: Annotated[str, Field(description="What keeps it from going.")] = ""
+    unprotected: Annotated[
+        str | None, Field(description="When its deregistration protection was taken off.")
+    ] = None
+    tried: Annotated[str | None, Field(description="When AWS refused it last.")] = None
+
+
+class Leftover(ApiModel):
+    """A snapshot with our tags that no AMI uses."""
+
+    id: str
+    region: str
+    version: int = 0
+
+
+class Published(ApiModel):
+    """One place where the released version is told."""
+
+    kind: Annotated[str, Field(description="Parameter, LaunchTemplate or ConfigMap.")]
+    name: str
+    region: str = ""
+    account: Annotated[str, Field(description="A consumer account; empty: that of the image.")] = ""
+    image_id: str = ""
+    version: int = 0
+    at: Annotated[str | None, Field(description="When it was looked at or written last.")] = None
+    message: str = ""
 
 
 class GoldenImageStatus(ApiModel):
@@ -380,8 +504,21 @@ class GoldenImageStatus(ApiModel):
     next_build: Annotated[str | None, Field(description="When the schedule builds next.")] = None
     last_handled_rebuild: str | None = None
     candidate: Annotated[
-        LatestVersion | None, Field(description="A version that has not passed its gates.")
+        LatestVersion | None, Field(description="A version that is not released yet.")
     ] = None
+    replicas: Annotated[tuple[ReplicaStatus, ...], Field(max_length=32)] = ()
+    next_copy: Annotated[
+        str | None, Field(description="When a replica's schedule copies next.")
+    ] = None
+    published: Annotated[tuple[Published, ...], Field(max_length=1000)] = ()
+    retiring: Annotated[
+        tuple[Retiring, ...], Field(max_length=100, description="What goes next, and when.")
+    ] = ()
+    leftovers: Annotated[tuple[Leftover, ...], Field(max_length=100)] = ()
+    recycle_bin: Annotated[
+        tuple[str, ...],
+        Field(max_length=50, description="AMIs that can be had back from the Recycle Bin."),
+    ] = ()
     source_id: str | None = None
     root_device_type: str | None = None
     product_codes: tuple[str, ...] = ()

@@ -165,8 +165,12 @@ class Versions(ApiModel):
     """Which versions of the GoldenImages."""
 
     select: Annotated[
-        Literal["Latest", "All", "Newest"],
-        Field(description="Latest version, all of them, or the newest `count`."),
+        Literal["Latest", "All", "Newest", "Candidate"],
+        Field(
+            description="Latest: the released version; All: each that ever was released; Newest: "
+            "the newest `count` of these. Candidate: the newest that passed its gates, released or "
+            "not, for accounts in spec.promotion.testAccounts of the GoldenImage alone."
+        ),
     ] = "Latest"
     count: Annotated[int | None, Field(ge=1, le=200, description="For select: Newest.")] = None
 

@@ -8,6 +8,7 @@ from gilder.api.names import (
     ABANDON,
     APPROVE,
     PAUSED,
+    PROMOTE,
     REBUILD,
     RECONCILE_NOW,
     REJECT,
@@ -70,6 +71,11 @@ class Metadata(ApiModel):
     def rejected(self) -> int:
         """The version that reject names, or 0."""
         return _number(self.annotations.get(REJECT, ""))
+
+    @property
+    def promoted(self) -> int:
+        """The version that promote names, or 0."""
+        return _number(self.annotations.get(PROMOTE, ""))
 
 
 def _number(text: str) -> int:

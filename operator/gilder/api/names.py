@@ -12,12 +12,14 @@ ABANDON = f"{GROUP}/abandon"  # "true" on an object being deleted: let go withou
 REBUILD = f"{GROUP}/rebuild"  # a new value asks for a build
 APPROVE = f"{GROUP}/approve"  # number of a version that gates.manual holds
 REJECT = f"{GROUP}/reject"  # likewise
+PROMOTE = f"{GROUP}/promote"  # number of a version that is released at once
 # What `flux reconcile` writes; honoured as reconcile-now.
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 
-LABEL_IMAGE = f"{GROUP}/image"  # on Jobs: name of the GoldenImage
+LABEL_IMAGE = f"{GROUP}/image"  # on Jobs and ConfigMaps: name of the GoldenImage
 LABEL_ACCOUNTS = f"{GROUP}/accounts"  # "true" on ConfigMaps that list account ids
 LABEL_BUILD = f"{GROUP}/build"  # on Jobs: build id
+ANNOTATION_DATA = f"{GROUP}/data"  # on ConfigMaps: digest of what was written
 
 TAG_PREFIX = f"{GROUP}/"
 TAG_IMAGE = f"{GROUP}/image"  # <namespace>/<name> of the GoldenImage
@@ -31,4 +33,5 @@ TAG_KEY = f"{GROUP}/key"  # ARN of the KMS key a copy was asked to be encrypted 
 TAG_BUILD = f"{GROUP}/build"  # id of the build that made the AMI; Packer templates set it
 TAG_ORIGIN = f"{GROUP}/origin"  # why and from what it was built: trigger, inputs, parent
 TAG_GATES = f"{GROUP}/gates"  # pending | passed | failed; absent: no gates when it was made
+TAG_RELEASE = f"{GROUP}/release"  # candidate | released; absent: nothing held it back
 TAG_TEST = f"{GROUP}/test"  # on a test instance: id of the AMI under test

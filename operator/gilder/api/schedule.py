@@ -12,8 +12,8 @@ from gilder.api.base import ApiModel
 RebuildOn = Literal["ParentImageChanged", "SpecChanged"]
 
 
-class Schedule(ApiModel):
-    """Cron, and the changes that ask for a build. The first build needs neither."""
+class Timetable(ApiModel):
+    """Times by cron."""
 
     cron: Annotated[
         str | None,
@@ -40,14 +40,6 @@ class Schedule(ApiModel):
             description="Each GoldenImage begins up to so much later, always by the same amount.",
         ),
     ] = 0
-    rebuild_on: Annotated[
-        tuple[RebuildOn, ...],
-        Field(
-            max_length=2,
-            description="SpecChanged: what the image is built from changed in spec.source. "
-            "ParentImageChanged: the recipe's ssmParameter or newest means another AMI.",
-        ),
-    ] = ("SpecChanged",)
 
     @field_validator("cron")
     @classmethod
@@ -69,3 +61,16 @@ class Schedule(ApiModel):
         except (KeyError, ValueError, OSError):
             raise ValueError("no such time zone: use an IANA name, such as Europe/Berlin") from None
         return value
+
+
+class Schedule(Timetable):
+    """Cron, and the changes that ask for a build. The first build needs neither."""
+
+    rebuild_on: Annotated[
+        tuple[RebuildOn, ...],
+        Field(
+            max_length=2,
+            description="SpecChanged: what the image is built from changed in spec.source. "
+            "ParentImageChanged: the recipe's ssmParameter or newest means another AMI.",
+        ),
+    ] = ("SpecChanged",)

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from gilder.aws import errors, resources
+from gilder.aws import errors, parameters, resources
 from gilder.aws.permissions import needs
+from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_kms.client import KMSClient
+    from mypy_boto3_ssm.client import SSMClient
 
 IDS = 200  # values of one filter, 200 at most
 # A small type that Regions have, by architecture; a dry run launches nothing.
@@ -99,6 +101,44 @@ def tag(ec2: "EC2Client", ids: Sequence[str], tags: Mapping[str, str]) -> None:
 def untag(ec2: "EC2Client", ids: Sequence[str], keys: Sequence[str]) -> None:
     """Take off tags that this account alone sees."""
     resources.untag(ec2, ids, keys)
+
+
+@needs("ssm:GetParameters")
+def parameter(ssm: "SSMClient", name: str) -> str:
+    """The value of a parameter of this account; empty when there is none."""
+    return resources.parameters(ssm, [name]).get(name, "")
+
+
+@needs("ssm:ListTagsForResource")
+def parameter_owner(ssm: "SSMClient", name: str, cluster: str) -> str:
+    """The GoldenImage that a parameter's tags name; empty when it is not of this cluster."""
+    return parameters.owner(ssm, name, cluster)
+
+
+@needs("ssm:PutParameter", "ssm:AddTagsToResource", "ssm:ListTagsForResource", "ec2:DescribeImages")
+def put_parameter(ssm: "SSMClient", action: PutParameter) -> None:
+    """Write an AMI into a parameter of this account. Raises parameters.NotOursError."""
+    parameters.put(
+        ssm,
+        name=action.name,
+        image=action.image,
+        version=action.version,
+        of=action.owner,
+        cluster=action.cluster,
+        exists=action.exists,
+    )
+
+
+@needs("ssm:DeleteParameter", "ssm:ListTagsForResource")
+def delete_parameter(ssm: "SSMClient", action: DeleteParameter) -> None:
+    """Delete a parameter of ours. Raises parameters.NotOursError."""
+    parameters.delete(ssm, action.name, action.owner, action.cluster)
+
+
+@needs("ssm:RemoveTagsFromResource", "ssm:ListTagsForResource")
+def release_parameter(ssm: "SSMClient", action: ReleaseParameter) -> None:
+    """Take our tags off a parameter. Raises parameters.NotOursError."""
+    parameters.release(ssm, action.name, action.owner, action.cluster)
 
 
 def _said(error: ClientError) -> str:

@@ -1,7 +1,8 @@
 """AMIs: read in bulk, made, copied, enabled, deregistered, and who may launch them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -130,7 +131,14 @@ def parse(raw: Raw, region: str, keys: Mapping[str, str | None]) -> Image:
         scanned_at=rfc3339(scan["FindingScanDate"]) if "FindingScanDate" in scan else "",
         worst=str(scan.get("HighestFindingSeverityLabel", "")).lower(),
         deprecated_at=raw.get("DeprecationTime", ""),
+        protection=raw.get("DeregistrationProtection", ""),
+        launched_at=_time(raw.get("LastLaunchedTime")),
     )
+
+
+def _time(value: Any) -> str:
+    """DescribeImages has it as text; a time counts too."""
+    return rfc3339(value) if isinstance(value, datetime) else str(value or "")
 
 
 def with_keys(image: Image, keys: Mapping[str, str | None]) -> Image:
@@ -237,9 +245,16 @@ def copy(
     key: str | None,
     tags: Mapping[str, str],
     token: str,
+    minutes: int | None = None,
 ) -> str:
-    """Copy an AMI into the client's Region; the same token gives the same AMI."""
-    encryption: dict[str, Any] = {"Encrypted": True, "KmsKeyId": key} if key else {}
+    """Copy an AMI into the client's Region; the same token gives the same AMI.
+
+    `minutes`, a multiple of 15, has AWS complete it within that time:
+    https://docs.aws.amazon.com/ebs/latest/userguide/time-based-copies.html
+    """
+    more: dict[str, Any] = {"Encrypted": True, "KmsKeyId": key} if key else {}
+    if minutes is not None:
+        more["SnapshotCopyCompletionDurationMinutes"] = minutes
     made = ec2.copy_image(
         SourceRegion=source_region,
         SourceImageId=source_image,
@@ -247,7 +262,7 @@ def copy(
         Description=description,
         ClientToken=token,
         TagSpecifications=_specifications(tags),  # type: ignore[arg-type]
-        **encryption,
+        **more,
     )
     return made["ImageId"]
 
@@ -262,28 +277,53 @@ def enable(ec2: "EC2Client", image: str) -> None:
     ec2.enable_image(ImageId=image)
 
 
+@needs("ec2:DisableImage")
+def disable(ec2: "EC2Client", image: str) -> None:
+    ec2.disable_image(ImageId=image)
+
+
+@needs("ec2:EnableImageDeprecation", "ec2:DisableImageDeprecation")
+def deprecate(ec2: "EC2Client", image: str, at: str) -> None:
+    """Deprecate an AMI at a time to come (RFC 3339), or never where `at` is empty."""
+    if at:
+        ec2.enable_image_deprecation(ImageId=image, DeprecateAt=at)
+    else:
+        ec2.disable_image_deprecation(ImageId=image)
+
+
+@needs("ec2:EnableImageDeregistrationProtection", "ec2:DisableImageDeregistrationProtection")
+def protect(ec2: "EC2Client", image: str, mode: str) -> None:
+    """`mode` as DescribeImages says it: enabled-with-cooldown, enabled-without-cooldown, disabled.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-deregistration-protection.html
+    """
+    if mode == "disabled":
+        ec2.disable_image_deregistration_protection(ImageId=image)
+    else:
+        cooldown = mode == "enabled-with-cooldown"
+        ec2.enable_image_deregistration_protection(ImageId=image, WithCooldown=cooldown)
+
+
+@needs("ec2:ListImagesInRecycleBin")
+def in_recycle_bin(ec2: "EC2Client") -> dict[str, str]:
+    """AMI id to name of what can be had back."""
+    pages = ec2.get_paginator("list_images_in_recycle_bin").paginate()
+    return {i["ImageId"]: i.get("Name", "") for page in pages for i in page["Images"]}
+
+
+@needs("ec2:RestoreImageFromRecycleBin")
+def restore(ec2: "EC2Client", image: str) -> None:
+    ec2.restore_image_from_recycle_bin(ImageId=image)
+
+
 @needs("ec2:DeregisterImage", "ec2:DeleteSnapshot")
-def deregister(ec2: "EC2Client", image: str) -> None:
-    """Deregister an AMI with its snapshots; one that is gone already is no error."""
+def deregister(ec2: "EC2Client", image: str, *, snapshots: bool = True) -> None:
+    """Deregister an AMI, with its snapshots if asked; one that is gone already is no error."""
     try:
-        ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+        ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=snapshots)
     except ClientError as error:
         if not errors.code(error).startswith("InvalidAMIID."):
             raise
-
-
-@needs("ec2:DescribeImageReferences")
-def references(ec2: "EC2Client", ids: Sequence[str]) -> dict[str, str]:
-    """AMI id to what uses it in this account: instances, launch templates, parameters, recipes."""
-    used: dict[str, str] = {}
-    for start in range(0, len(ids), 10):  # ImageIds takes 10 at most
-        pages = ec2.get_paginator("describe_image_references").paginate(
-            ImageIds=list(ids[start : start + 10]), IncludeAllResourceTypes=True
-        )
-        for page in pages:
-            for entry in page["ImageReferences"]:
-                used.setdefault(entry["ImageId"], f"{entry['ResourceType']} {entry['Arn']}")
-    return used
 
 
 @needs("ec2:GetImageBlockPublicAccessState")

@@ -3,7 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
+from gilder.api.names import TAG_CLUSTER
+from gilder.aws import errors
 from gilder.aws.permissions import needs
+from gilder.core import pool
 from gilder.core.observed import Instance, Snapshot
 
 if TYPE_CHECKING:
@@ -27,11 +32,35 @@ def snapshots(ec2: "EC2Client", ids: Iterable[str]) -> dict[str, tuple[Snapshot,
             Filters=[{"Name": "snapshot-id", "Values": wanted[start : start + FILTER_VALUES]}],
         )
         for page in pages:
-            for raw in page["Snapshots"]:
-                tags = {t["Key"]: t["Value"] for t in raw.get("Tags", [])}
-                snapshot = Snapshot(raw["SnapshotId"], tags)
-                found[snapshot.id] = (snapshot, raw.get("KmsKeyId") or None)
+            found |= {raw["SnapshotId"]: _snapshot(raw) for raw in page["Snapshots"]}
     return found
+
+
+@needs("ec2:DescribeSnapshots")
+def owned_snapshots(ec2: "EC2Client", cluster: str) -> dict[str, tuple[Snapshot, str | None]]:
+    """Snapshots of this account that carry our cluster's tag, of AMIs that are gone too."""
+    pages = ec2.get_paginator("describe_snapshots").paginate(
+        OwnerIds=["self"],
+        Filters=[{"Name": f"tag:{TAG_CLUSTER}", "Values": [cluster]}],
+        PaginationConfig={"PageSize": TAGGED},
+    )
+    return {raw["SnapshotId"]: _snapshot(raw) for page in pages for raw in page["Snapshots"]}
+
+
+def _snapshot(raw: Any) -> tuple[Snapshot, str | None]:
+    tags = pool.strings({t["Key"]: t["Value"] for t in raw.get("Tags", [])})
+    progress = raw.get("Progress", "") if raw.get("State") == "pending" else ""
+    return Snapshot(raw["SnapshotId"], tags, progress), raw.get("KmsKeyId") or None
+
+
+@needs("ec2:DeleteSnapshot")
+def delete_snapshot(ec2: "EC2Client", snapshot: str) -> None:
+    """Delete a snapshot that no AMI uses; one that is gone already is no error."""
+    try:
+        ec2.delete_snapshot(SnapshotId=snapshot)
+    except ClientError as error:
+        if errors.code(error) != "InvalidSnapshot.NotFound":
+            raise
 
 
 @needs("ec2:DescribeInstances")

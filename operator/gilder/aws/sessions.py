@@ -117,6 +117,9 @@ class Sessions:
         client: ImagebuilderClient = self._client("imagebuilder", region)
         return client
 
+    def autoscaling(self, region: str) -> Any:
+        return self._client("autoscaling", region)
+
     def sqs(self, region: str) -> Any:
         return self._client("sqs", region)
 

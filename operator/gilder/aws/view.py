@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from gilder.api.names import TAG_BUILD
 from gilder.api.selection import NewestImage
 from gilder.aws import errors, images, keys, resources, snapshots
 from gilder.aws.images import Raw
+from gilder.aws.publishview import PublishView, publishes
+from gilder.aws.remembered import NEVER, Clock, Remembered
 from gilder.aws.sessions import Sessions
 from gilder.core.actions import (
     AFTER_APPLY,
@@ -25,6 +28,7 @@ from gilder.core.actions import (
     ModifyLaunchPermission,
     ModifySnapshotPermission,
     PutKeyPolicy,
+    ReportUsage,
     RevokeGrant,
     TagForConsumer,
 )
@@ -39,62 +43,14 @@ from gilder.core.observed import (
     Problem,
     RegionView,
     Snapshot,
+    SnapshotIndex,
 )
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-NEVER = float("-inf")
 SLOW = 600.0  # seconds that keys, Regions and block public access are remembered
 PARALLEL = 16  # reads at once, over all Regions
-
-Clock = Callable[[], float]
-
-
-class Remembered(Generic[K, V]):
-    """Values by key, each with the monotonic time at which its reading began."""
-
-    def __init__(self) -> None:
-        self._values: dict[K, tuple[V, float]] = {}
-        self._expired: dict[K, float] = {}
-
-    def get(self, key: K, since: float) -> V | None:
-        value, at = self._values.get(key, (None, NEVER))
-        return value if at >= since else None
-
-    def put(self, key: K, value: V, at: float) -> V:
-        if at >= self._expired.get(key, NEVER):
-            self._expired.pop(key, None)
-            self._values[key] = (value, at)
-        return value
-
-    def expire(self, key: K, at: float) -> None:
-        """Forget a value, and do not take in one whose reading is under way and began before."""
-        self._expired[key] = at
-        self.forget(key)
-
-    def keys_where(self, test: Callable[[V], bool]) -> list[K]:
-        return [k for k, (value, _) in list(self._values.items()) if test(value)]
-
-    def forget(self, key: K) -> None:
-        self._values.pop(key, None)
-
-    def amend(self, key: K, change: Callable[[V], V]) -> None:
-        """Change a value that is known; it stays as old as it was."""
-        if (known := self._values.get(key)) is not None:
-            self._values[key] = (change(known[0]), known[1])
-
-    def keep(self, only: Iterable[K]) -> None:
-        """Drop every key that is not named, so that memory does not grow with what is gone."""
-        wanted = set(only)
-        for key in [k for k in self._values if k not in wanted]:
-            self.forget(key)
-        for key in [k for k in self._expired if k not in wanted]:
-            del self._expired[key]
-
 
 Permission = ModifyLaunchPermission | ModifySnapshotPermission
 
@@ -120,13 +76,13 @@ def _by_ids(ec2: "EC2Client", ids: Iterable[str], region: str) -> dict[str, Imag
 class _Region:
     """What is known of one Region."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.lock = threading.Lock()
         self.extras: frozenset[str] = frozenset()
         # Replaced, never changed, since views that were handed out look at them too.
         self.images: ImageIndex = ImageIndex()
-        self.snapshots: dict[str, Snapshot] = {}
+        self.snapshots: SnapshotIndex = SnapshotIndex()
         self.problem: Problem | None = None
         self.read_at = NEVER
         self.expired_at = NEVER  # what began to be read before this is not remembered
@@ -138,6 +94,7 @@ class _Region:
         self.parameters: Remembered[str, str | Problem] = Remembered()
         self.public: Remembered[str, bool | Problem] = Remembered()
         self.newest: Remembered[str, str] = Remembered()  # "": none matches
+        self.publish = PublishView(name, self.parameters, clock)
 
 
 class Views:
@@ -248,8 +205,10 @@ class Views:
                 region.volumes.forget(action.snapshot)
             case PutKeyPolicy():
                 region.policies.forget(action.key)
-            case TagForConsumer():
-                pass  # on another account's view
+            case TagForConsumer() | ReportUsage():
+                pass  # not on this view
+            case _ if publishes(action):
+                region.publish.touched(action)
             case _:
                 region.read_at = NEVER
                 if image := getattr(action, "image", None):
@@ -303,7 +262,7 @@ class Views:
 
     def _region(self, name: str) -> _Region:
         with self._lock:
-            return self._regions.setdefault(name, _Region(name))
+            return self._regions.setdefault(name, _Region(name, self._clock))
 
     def _region_problem(self, name: str) -> Problem | None:
         """Why no call can be made in a Region: it does not exist or is not enabled."""
@@ -347,18 +306,32 @@ class Views:
             found = {k: self._key(region, k) for k in sorted(needs.keys)}
             found |= {k.arn: k for k in found.values() if isinstance(k, Key)}
             parameters = self._parameters(region, needs.parameters, since)
+            published, tagged = region.publish.parameters(
+                self.sessions,
+                self.cluster,
+                needs.published,
+                since,
+                lambda names, at: self._parameters(region, names, at),
+                whole=whole,
+            )
+            templates = region.publish.templates(
+                self.sessions, needs.templates | needs.versions, needs.versions, since
+            )
             return RegionView(
                 name,
                 images=region.images,
                 snapshots=region.snapshots,
                 keys=found,
                 parameters=parameters,
+                published=published,
+                tagged=tagged,
+                templates=templates,
             )
 
     def _read_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
         began = self.now()
         region.problem = self._region_problem(region.name)
-        region.images, region.snapshots = ImageIndex(), {}
+        region.images, region.snapshots = ImageIndex(), SnapshotIndex()
         if region.problem is None:
             try:
                 self._fetch_images(region, extras, account)
@@ -373,7 +346,7 @@ class Views:
         ec2 = self.sessions.ec2(region.name)
         found = _parsed(images.owned(ec2, self.cluster), region.name)
         found |= _by_ids(ec2, extras - found.keys(), region.name)
-        self._take(region, found, account)
+        self._take(region, found, account, resources.owned_snapshots(ec2, self.cluster))
         region.permissions.keep(found)
 
     def _read_more(self, region: _Region, ids: frozenset[str], account: str) -> None:
@@ -404,13 +377,25 @@ class Views:
             return
         region.extras |= found.keys()
 
-    def _take(self, region: _Region, parsed: Mapping[str, Image], account: str) -> None:
-        ids = [s for i in parsed.values() if i.owner == account for s in i.snapshots]
-        found = resources.snapshots(self.sessions.ec2(region.name), ids) if ids else {}
+    def _take(
+        self,
+        region: _Region,
+        parsed: Mapping[str, Image],
+        account: str,
+        owned: Mapping[str, tuple[Snapshot, str | None]] = MappingProxyType({}),
+    ) -> None:
+        """Take in AMIs with their snapshots; `owned` are snapshots that were read already."""
+        ids = {s for i in parsed.values() if i.owner == account for s in i.snapshots}
+        left = sorted(ids - owned.keys())
+        found = dict(owned)
+        if left:
+            found |= resources.snapshots(self.sessions.ec2(region.name), left)
         key_of = {s: key for s, (_, key) in found.items()}
         whole = {i: images.with_keys(image, key_of) for i, image in parsed.items()}
         region.images = ImageIndex({**region.images, **whole})
-        region.snapshots = {**region.snapshots, **{s: snap for s, (snap, _) in found.items()}}
+        region.snapshots = SnapshotIndex(
+            {**region.snapshots, **{s: snap for s, (snap, _) in found.items()}}
+        )
 
     def _key(self, region: _Region, written: str) -> Key | Problem:
         known = region.keys.get(written, self.now() - SLOW)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from gilder.aws import builds, checks, errors, findings
+from gilder.aws.remembered import NEVER, Clock
 from gilder.aws.sessions import Sessions
-from gilder.aws.view import NEVER, Clock
 from gilder.core.actions import (
     AnyAction,
     CancelBuild,

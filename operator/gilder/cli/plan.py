@@ -22,10 +22,13 @@ SAME, ERROR, DIFFERENT = 0, 1, 2
 MAKES = {"CreateImage", "CopyImage", "CreateGrant", "StartBuild", "CreateJob", "LaunchTest"}
 ENDS = {
     "CancelBuild",
+    "DeleteConfigMap",
     "DeleteJob",
+    "DeleteParameter",
     "DeleteRecipes",
     "DeregisterImage",
     "EndTest",
+    "PruneTemplateVersions",
     "RevokeGrant",
     "UntagResources",
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from gilder.core.observed import NOBODY, Principals
 
@@ -89,9 +89,11 @@ class CopyImage(Action):
     key: str | None  # ARN, or None: not encrypted by us
     tags: Mapping[str, str]
     token: str
+    minutes: int | None = None  # AWS completes it within that time; None: as it can
 
     def describe(self) -> str:
         how = f", encrypted with {self.key}" if self.key else ""
+        how += f", within {self.minutes} minutes" if self.minutes else ""
         return (
             f"copy {self.source_image} from {self.source_region} to {self.region} "
             f"as {self.name}{how}"
@@ -110,16 +112,90 @@ class EnableImage(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DisableImage(Action):
+    """DisableImage: nobody launches it any more, and its launch permissions go."""
+
+    kind: ClassVar[str] = "DisableImage"
+    image: str
+
+    def describe(self) -> str:
+        return f"disable {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeprecateImage(Action):
+    """EnableImageDeprecation, or DisableImageDeprecation without a time (RFC 3339, UTC)."""
+
+    kind: ClassVar[str] = "DeprecateImage"
+    image: str
+    at: str = ""
+
+    def describe(self) -> str:
+        if not self.at:
+            return f"undo the deprecation of {self.image} in {self.region}"
+        return f"deprecate {self.image} in {self.region} at {self.at}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectImage(Action):
+    """Enable- or DisableImageDeregistrationProtection; `mode` as AWS says it."""
+
+    kind: ClassVar[str] = "ProtectImage"
+    image: str
+    mode: Literal["enabled-with-cooldown", "enabled-without-cooldown", "disabled"]
+
+    def describe(self) -> str:
+        verb = "stop protecting" if self.mode == "disabled" else "protect"
+        how = ", with cooldown" if self.mode == "enabled-with-cooldown" else ""
+        return f"{verb} {self.image} in {self.region} against being deregistered{how}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreImage(Action):
+    """RestoreImageFromRecycleBin."""
+
+    kind: ClassVar[str] = "RestoreImage"
+    image: str
+
+    def describe(self) -> str:
+        return f"restore {self.image} in {self.region} from the Recycle Bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportUsage(Action):
+    """CreateImageUsageReport: which other accounts use an AMI."""
+
+    kind: ClassVar[str] = "ReportUsage"
+    image: str
+    token: str
+
+    def describe(self) -> str:
+        return f"ask which other accounts use {self.image} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteSnapshot(Action):
+    """DeleteSnapshot of one that no AMI uses; AWS refuses it while one does."""
+
+    kind: ClassVar[str] = "DeleteSnapshot"
+    snapshot: str
+
+    def describe(self) -> str:
+        return f"delete left-over snapshot {self.snapshot} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeregisterImage(Action):
-    """DeregisterImage with its snapshots."""
+    """DeregisterImage, with its snapshots unless they are to stay."""
 
     kind: ClassVar[str] = "DeregisterImage"
     image: str
-    snapshots: tuple[str, ...] = ()
-    leftover: bool = False  # of a build that came to nothing
+    snapshots: tuple[str, ...] = ()  # that are deleted with it
+    leftover: bool = False  # of a build that came to nothing, or retired
 
     def describe(self) -> str:
-        return f"deregister {self.image} in {self.region} and delete its snapshots"
+        parts = " and delete its snapshots" if self.snapshots else ""
+        return f"deregister {self.image} in {self.region}{parts}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,12 +488,140 @@ class EndTest(Action):
         return f"terminate test instance {self.instance} in {self.region}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutParameter(Action):
+    """PutParameter of data type aws:ec2:image, with tags when it is new.
+
+    One that is there is overwritten only while its tags name `owner`. `account` is a consumer's, in
+    which it is done with the role there. `heals`: it was as it should be, and somebody changed it.
+    """
+
+    kind: ClassVar[str] = "PutParameter"
+    name: str
+    image: str
+    version: int
+    owner: str
+    cluster: str
+    exists: bool = False
+    account: str = ""
+    heals: bool = False
+
+    def describe(self) -> str:
+        verb = "set" if self.exists else "create"
+        return f"{verb} parameter {self.name} {_where(self)} to {self.image}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteParameter(Action):
+    """DeleteParameter, if its tags name `owner`; one that is gone is no error."""
+
+    kind: ClassVar[str] = "DeleteParameter"
+    name: str
+    owner: str
+    cluster: str
+    account: str = ""
+
+    def describe(self) -> str:
+        return f"delete parameter {self.name} {_where(self)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseParameter(Action):
+    """RemoveTagsFromResource: the parameter stays and is not ours any more."""
+
+    kind: ClassVar[str] = "ReleaseParameter"
+    name: str
+    owner: str
+    cluster: str
+    account: str = ""
+
+    def describe(self) -> str:
+        return f"take our tags off parameter {self.name} {_where(self)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTemplateImage(Action):
+    """CreateLaunchTemplateVersion from the default one, unless it was made already, and
+    ModifyLaunchTemplate. Unique by `token` (ClientToken). `made` of its result is the version."""
+
+    kind: ClassVar[str] = "SetTemplateImage"
+    template: str  # id
+    name: str
+    image: str
+    source: int  # the default version as it was seen
+    description: str
+    mark: str
+    token: str
+    heals: bool = False
+
+    def describe(self) -> str:
+        return (
+            f"point launch template {self.name or self.template} in {self.region} to {self.image}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneTemplateVersions(Action):
+    """DeleteLaunchTemplateVersions of versions that this operator made."""
+
+    kind: ClassVar[str] = "PruneTemplateVersions"
+    template: str  # id
+    versions: tuple[int, ...]
+
+    def describe(self) -> str:
+        numbers = ", ".join(map(str, self.versions))
+        return f"delete versions {numbers} of launch template {self.template} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutConfigMap(Action):
+    """Create a ConfigMap, or change ours as it was seen (`resource_version`)."""
+
+    kind: ClassVar[str] = "PutConfigMap"
+    manifest: Mapping[str, Any]
+    resource_version: str = ""  # empty: there is none yet
+    gone: tuple[str, ...] = ()  # keys that go
+    heals: bool = False
+
+    def describe(self) -> str:
+        verb = "change" if self.resource_version else "create"
+        said = ", ".join(f"{k}={v}" for k, v in sorted(self.manifest["data"].items()))
+        return f"{verb} ConfigMap {self.manifest['metadata']['name']}: {said}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "action": self.kind,
+            "region": self.region,
+            "configMap": self.manifest["metadata"]["name"],
+            "data": dict(self.manifest["data"]),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteConfigMap(Action):
+    """Delete a ConfigMap of ours; one that is gone is no error."""
+
+    kind: ClassVar[str] = "DeleteConfigMap"
+    namespace: str
+    name: str
+    uid: str
+
+    def describe(self) -> str:
+        return f"delete ConfigMap {self.name}"
+
+
 AnyAction = (
     TagResources
     | UntagResources
     | CreateImage
     | CopyImage
     | EnableImage
+    | DisableImage
+    | DeprecateImage
+    | ProtectImage
+    | RestoreImage
+    | ReportUsage
+    | DeleteSnapshot
     | DeregisterImage
     | CreateGrant
     | RevokeGrant
@@ -433,6 +637,24 @@ AnyAction = (
     | LaunchTest
     | RunCheck
     | EndTest
+    | PutParameter
+    | DeleteParameter
+    | ReleaseParameter
+    | SetTemplateImage
+    | PruneTemplateVersions
+    | PutConfigMap
+    | DeleteConfigMap
+)
+
+# Tells the released version to those who launch it. Only what `heals` is drift.
+PUBLISHING = (
+    PutParameter,
+    DeleteParameter,
+    ReleaseParameter,
+    SetTemplateImage,
+    PruneTemplateVersions,
+    PutConfigMap,
+    DeleteConfigMap,
 )
 
 # Work on a new version. It follows from time and triggers, so it is never drift.
@@ -446,6 +668,13 @@ WORK = (
     RunCheck,
     EndTest,
 )
+
+# Follows from age, so that it is never drift.
+RETIRING = (DisableImage, DeprecateImage, ReportUsage, DeleteSnapshot)
+
+
+def _where(action: PutParameter | DeleteParameter | ReleaseParameter) -> str:
+    return f"in {action.region}" + (f" of {action.account}" if action.account else "")
 
 
 def _last(names: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """What must be read from AWS before a plan can be made, by Region."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from gilder.api.goldenimage import GoldenImageSpec
 from gilder.api.names import TAG_GATES
@@ -25,6 +25,9 @@ class RegionNeeds:
     keys: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()
     builds: frozenset[str] = frozenset()
+    published: frozenset[str] = frozenset()  # names of parameters that are written
+    templates: frozenset[str] = frozenset()  # launch templates as written
+    versions: frozenset[str] = frozenset()  # those whose versions of ours are read too
 
     def __or__(self, other: "RegionNeeds") -> "RegionNeeds":
         return RegionNeeds(
@@ -32,6 +35,9 @@ class RegionNeeds:
             self.keys | other.keys,
             self.parameters | other.parameters,
             self.builds | other.builds,
+            self.published | other.published,
+            self.templates | other.templates,
+            self.versions | other.versions,
         )
 
 
@@ -72,9 +78,55 @@ def of_image(want: Wanted, jobs: Sequence[SeenJob] = ()) -> dict[str, RegionNeed
     for replica in spec.replicas:
         if (key := spec.key_of(replica)) is not None:
             needs[replica.region] |= RegionNeeds(keys=frozenset({key}))
+    for region, need in published(want).items():
+        needs[region] = needs.get(region, NOTHING) | need
     for (_, region, _), known in want.memory.images.items():
         needs[region] = needs.get(region, NOTHING) | RegionNeeds(images=frozenset({known.image_id}))
     return needs
+
+
+def missing(want: Wanted, seen: Observed) -> frozenset[str]:
+    """Regions in which an AMI is gone that is to be there: it may lie in the Recycle Bin."""
+    spec, memory = want.spec, want.memory
+    found = set()
+    for (version, region, _), known in memory.images.items():
+        wanted = version in (memory.latest, spec.pinned_version)
+        view = seen.region(region)
+        if wanted and known.seen and not view.problem and known.image_id not in view.images:
+            found.add(region)
+    home = seen.region(spec.region)
+    if spec.pinned_version is not None and not home.problem:
+        there = home.belonging(want.cluster, want.key, seen.account)
+        if all(i.version != spec.pinned_version or i.role != "home" for i in there):
+            found.add(spec.region)
+    return frozenset(found)
+
+
+def published(want: Wanted) -> dict[str, RegionNeeds]:
+    """Where the released version is told, or was; nothing of an image that tells and told none."""
+    spec, needs = want.spec, dict[str, RegionNeeds]()
+    publish = spec.publish
+    if publish is not None and publish.ssm_parameter is not None:
+        name = publish.ssm_parameter.named(want.namespace, want.name)
+        needs = dict.fromkeys(regions_of(spec), RegionNeeds(published=frozenset({name})))
+    for one in publish.launch_templates if publish is not None else ():
+        region = one.region or spec.region
+        if region in regions_of(spec):
+            need = RegionNeeds(templates=frozenset({one.id or one.name or ""}))
+            needs[region] = needs.get(region, NOTHING) | need
+    for told in want.memory.published:
+        if told.kind == "Parameter" and not told.account:
+            need = RegionNeeds(published=frozenset({told.name}))
+            needs[told.region] = needs.get(told.region, NOTHING) | need
+    return needs
+
+
+def of_unpublishing(want: Wanted) -> dict[str, RegionNeeds]:
+    """Launch templates whose old versions go with a GoldenImage that is deleted with its AMIs."""
+    if want.spec.deletion_policy != "Delete":
+        return {}
+    wanted = published(want).items()
+    return {r: RegionNeeds(versions=n.templates) for r, n in wanted if n.templates}
 
 
 def selection(spec: GoldenImageSpec) -> ImageSource | None:
@@ -138,14 +190,14 @@ def of_share(share: Share) -> dict[str, RegionNeeds]:
 
 def merge(all_needs: Iterable[Mapping[str, RegionNeeds]]) -> dict[str, RegionNeeds]:
     """The union, Region by Region."""
-    total: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {}
+    names = [f.name for f in fields(RegionNeeds)]
+    total: dict[str, dict[str, set[str]]] = {}
     for needs in all_needs:
         for region, need in needs.items():
-            images, keys, parameters, builds = total.setdefault(
-                region, (set(), set(), set(), set())
-            )
-            images |= need.images
-            keys |= need.keys
-            parameters |= need.parameters
-            builds |= need.builds
-    return {r: RegionNeeds(*(frozenset(s) for s in sets)) for r, sets in total.items()}
+            sets = total.setdefault(region, {n: set() for n in names})
+            for name, found in sets.items():
+                found |= getattr(need, name)
+    return {
+        r: RegionNeeds(**{n: frozenset(found) for n, found in sets.items()})
+        for r, sets in total.items()
+    }

@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gilder.api.names import TAG_ATTEMPT, TAG_CLUSTER, TAG_IMAGE, TAG_ROLE, TAG_SOURCE, TAG_VERSION
+from gilder.core.published import Parameter, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something is not done. `permanent` ones need a person; others are tried again."""
+
+    reason: str
+    message: str
+    permanent: bool = True
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,8 @@ class Image:
     scanned_at: str = ""  # when Inspector looked at it last; RFC 3339, UTC
     worst: str = ""  # the highest severity it found, in lower case
     deprecated_at: str = ""  # RFC 3339, UTC; it may lie ahead
+    protection: str = ""  # against deregistering, as AWS says it: enabled-with-cooldown, ...
+    launched_at: str = ""  # when anybody launched it last, as AWS tells a day late; RFC 3339, UTC
 
     @property
     def available(self) -> bool:
@@ -133,6 +146,35 @@ class Snapshot:
 
     id: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    progress: str = ""  # of a copy under way, such as 45%
+
+
+class SnapshotIndex(dict[str, Snapshot]):
+    """Snapshots by id that are also found by the GoldenImage their tag names, like ImageIndex."""
+
+    def tagged(self, key: str) -> tuple[Snapshot, ...]:
+        if not hasattr(self, "_tagged"):
+            found: dict[str, list[Snapshot]] = {}
+            for snapshot in self.values():
+                if owner := snapshot.tags.get(TAG_IMAGE):
+                    found.setdefault(owner, []).append(snapshot)
+            self._tagged = {k: tuple(v) for k, v in found.items()}
+        return self._tagged.get(key, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What uses an AMI. `problem`: it could not be told, and counts as used.
+
+    `others` is what other accounts use, by the last usage report: pending, available, or an error.
+    """
+
+    by: tuple[str, ...] = ()  # in the AMI's own account
+    others: tuple[str, ...] = ()
+    report: str = ""  # its state; empty: none was made
+    reported_at: str = ""  # RFC 3339, UTC
+    problem: Problem | None = None
+    lack: Problem | None = None  # why nothing is known of other accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +211,6 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why something is not done. `permanent` ones need a person; others are tried again."""
-
-    reason: str
-    message: str
-    permanent: bool = True
-    region: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RegionView:
     """One Region of one account at one moment."""
 
@@ -194,6 +226,10 @@ class RegionView:
     # AMIs and snapshots whose permissions could not be read
     unread: Mapping[str, Problem] = field(default_factory=dict)
     public_blocked: bool = False
+    # Parameters that are published to, by name; one that does not exist is not in it.
+    published: Mapping[str, "Parameter | Problem"] = field(default_factory=dict)
+    tagged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by GoldenImage: names
+    templates: Mapping[str, "Template | Problem"] = field(default_factory=dict)  # as written
     problem: Problem | None = None  # the Region could not be read; the rest is empty
 
     def belonging(self, cluster: str, key: str, account: str) -> Iterable[Image]:
@@ -202,6 +238,13 @@ class RegionView:
         there = images.tagged(key) if isinstance(images, ImageIndex) else images.values()
         # Tags are per account, and those of another one are not our word.
         return (i for i in there if i.owner == account and i.belongs_to(cluster, key))
+
+    def parts(self, cluster: str, key: str) -> Iterable[Snapshot]:
+        """Snapshots that carry the ownership tags of one GoldenImage."""
+        known = self.snapshots
+        there = known.tagged(key) if isinstance(known, SnapshotIndex) else known.values()
+        ours = {TAG_IMAGE: key, TAG_CLUSTER: cluster}
+        return (s for s in there if ours.items() <= s.tags.items())
 
     def key(self, written: str) -> Key | None:
         found = self.keys.get(written)

@@ -9,16 +9,21 @@ from gilder.core.actions import (
     CopyImage,
     CreateGrant,
     CreateImage,
+    DeleteParameter,
     DeregisterImage,
     EnableImage,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
     PutKeyPolicy,
+    PutParameter,
+    ReleaseParameter,
     RevokeGrant,
+    SetTemplateImage,
     TagResources,
     UntagResources,
 )
 from gilder.core.observed import NOBODY, Grant, Image, Key, Observed, RegionView, Snapshot
+from gilder.core.published import Parameter, Template, TemplateVersion
 from gilder.core.statements import replaced
 
 
@@ -82,8 +87,8 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
             there = view.grants.get(action.key, ())
             return replace(view, grants={**view.grants, action.key: (*there, grant)})
         case RevokeGrant():
-            left = tuple(g for g in view.grants.get(action.key, ()) if g.id != action.grant)
-            return replace(view, grants={**view.grants, action.key: left})
+            kept = tuple(g for g in view.grants.get(action.key, ()) if g.id != action.grant)
+            return replace(view, grants={**view.grants, action.key: kept})
         case ModifyLaunchPermission():
             now = (view.permissions.get(action.image, NOBODY) | action.add) - action.remove
             return replace(view, permissions={**view.permissions, action.image: now})
@@ -96,6 +101,22 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
                 return view
             policy = replaced(key.policy, action.sid, action.statement)
             return replace(view, keys={**view.keys, action.key: replace(key, policy=policy)})
+        case PutParameter():
+            told = Parameter(action.name, action.image, action.owner)
+            return replace(view, published={**view.published, action.name: told})
+        case DeleteParameter() | ReleaseParameter():
+            left = {k: v for k, v in view.published.items() if k != action.name}
+            tagged = {k: tuple(n for n in v if n != action.name) for k, v in view.tagged.items()}
+            return replace(view, published=left, tagged=tagged)
+        case SetTemplateImage():
+            made = TemplateVersion(action.source + 1, action.image, action.description)
+            templates = {
+                k: replace(t, default=made)
+                if isinstance(t, Template) and t.id == action.template
+                else t
+                for k, t in view.templates.items()
+            }
+            return replace(view, templates=templates)
         case _:  # builds and checks take their time, and what comes of them is not known
             return view
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from gilder.api.conditions import Condition, ConditionType
-from gilder.api.names import TAG_GATES
+from gilder.api.names import TAG_GATES, TAG_RELEASE
 from gilder.core.actions import (
+    PUBLISHING,
+    RETIRING,
     WORK,
     AnyAction,
     CancelBuild,
@@ -12,17 +14,30 @@ from gilder.core.actions import (
     CreateGrant,
     CreateImage,
     CreateJob,
+    DeleteConfigMap,
     DeleteJob,
+    DeleteParameter,
     DeleteRecipes,
+    DeleteSnapshot,
+    DeprecateImage,
     DeregisterImage,
+    DisableImage,
     EnableImage,
     EndTest,
     LaunchTest,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
+    ProtectImage,
+    PruneTemplateVersions,
+    PutConfigMap,
     PutKeyPolicy,
+    PutParameter,
+    ReleaseParameter,
+    ReportUsage,
+    RestoreImage,
     RevokeGrant,
     RunCheck,
+    SetTemplateImage,
     StartBuild,
     TagForConsumer,
     TagResources,
@@ -45,6 +60,12 @@ REASONS: dict[type[AnyAction], str] = {
     CreateImage: "CreateStarted",
     CopyImage: "CopyStarted",
     EnableImage: "Enabled",
+    DisableImage: "Disabled",
+    DeprecateImage: "DeprecationChanged",
+    ProtectImage: "ProtectionChanged",
+    RestoreImage: "Restored",
+    ReportUsage: "UsageAsked",
+    DeleteSnapshot: "SnapshotDeleted",
     DeregisterImage: "Deregistered",
     CreateGrant: "GrantCreated",
     RevokeGrant: "GrantRevoked",
@@ -60,6 +81,13 @@ REASONS: dict[type[AnyAction], str] = {
     LaunchTest: "TestLaunched",
     RunCheck: "CheckStarted",
     EndTest: "TestTerminated",
+    PutParameter: "ParameterPublished",
+    DeleteParameter: "ParameterDeleted",
+    ReleaseParameter: "ParameterReleased",
+    SetTemplateImage: "LaunchTemplateChanged",
+    PruneTemplateVersions: "TemplateVersionsDeleted",
+    PutConfigMap: "ConfigMapPublished",
+    DeleteConfigMap: "ConfigMapDeleted",
 }
 
 
@@ -71,10 +99,13 @@ def problems_of(plan: Plan, results: Iterable[Result]) -> tuple[Problem, ...]:
 def is_work(action: AnyAction) -> bool:
     """Whether an action follows from a trigger or a verdict, so that it mends nothing."""
     if isinstance(action, TagResources):
-        return not action.adopts and set(action.tags) == {TAG_GATES}
+        marks = {TAG_GATES, TAG_RELEASE}
+        return not action.adopts and marks >= action.tags.keys()
     if isinstance(action, DeregisterImage):
         return action.leftover
-    return isinstance(action, WORK)
+    if isinstance(action, PUBLISHING):
+        return not getattr(action, "heals", False)
+    return isinstance(action, WORK + RETIRING)
 
 
 def worst(problems: Sequence[Problem]) -> Problem | None:

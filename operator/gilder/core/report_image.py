@@ -5,13 +5,22 @@ from collections.abc import Mapping, Sequence
 from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.api.conditions import ConditionType
 from gilder.api.goldenimage import ImageVersion, LatestVersion, RegionalImage
-from gilder.api.names import TAG_ORIGIN, TAG_ROLE, TAG_SOURCE, TAG_VERSION
+from gilder.api.names import TAG_ORIGIN, TAG_RELEASE, TAG_ROLE, TAG_SOURCE, TAG_VERSION
 from gilder.core import report
 from gilder.core.actions import CopyImage, CreateImage, DeregisterImage, TagResources
 from gilder.core.conditions import Verdict, get, merge, verdicts_of
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.plan import Plan
+from gilder.core.promotion import CANDIDATE, COPIES, held
+from gilder.core.report_lifecycle import (
+    RESTING,
+    progress_of,
+    release_events,
+    retires,
+    tell_lifecycle,
+)
+from gilder.core.report_publish import tell_published, told_published
 from gilder.core.report_work import (
     kept_gates,
     tell_build,
@@ -21,6 +30,7 @@ from gilder.core.report_work import (
     work_events,
 )
 from gilder.core.results import Event, Result
+from gilder.core.times import moment
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
 
@@ -54,12 +64,14 @@ def report_image(
     observe = image.spec.management_policy == "Observe"
     drift = is_drift(image, want, plan)
     corrected = [r for r in results if drift and r.done and not report.is_work(r.action)]
-    problems = report.problems_of(plan.plan, results)
+    # What is announced to go tells of its troubles there, and is no part of being ready.
+    essential = [r for r in results if not retires(r.action)]
+    problems = report.problems_of(plan.plan, essential)
     pending = [a for a in plan.plan.actions if not any(r.done and r.action == a for r in results)]
     if not seen.account or seen.region(image.spec.region).problem is not None:
         return _undecided(image, seen, problems, now)
     regions = [r.region for r in image.spec.replicas]
-    lacking = [r for r in regions if r not in plan.replicas]
+    lacking = _lacking(image, plan)
     version = plan.version
     source = plan.source
     found = source.image if source else None
@@ -72,9 +84,12 @@ def report_image(
         # The released version serves on; BuildSucceeded and GatesPassed tell of the other.
         problems = tuple(p for p in problems if p.reason not in ("BuildFailed", "GateFailed"))
     good = whole and (_fresh(plan) or _was_ready(image))
-    progress = [*plan.plan.waiting, *(_doing(r) for r in results if r.made and r.done)]
+    made = [r for r in essential if r.made and r.done]
+    progress = [*plan.plan.waiting, *(_doing(r) for r in made)]
     if not good and plan.verdict.awaits_approval:
         progress.append(plan.verdict.results[-1].message)
+    if not good and plan.hold is not None:
+        progress.append(plan.hold.message)
     if not good and not progress and not problems:
         progress = [a.describe() for a in plan.plan.actions]
     count = old.drift_corrected + len(corrected)
@@ -105,7 +120,11 @@ def report_image(
     if want.spec.gates is not None and want.spec.gates.any:
         verdicts.append(tell_gates(plan))
     if regions:
-        verdicts.append(_replicas_verdict(plan, regions, problems))
+        verdicts.append(_replicas_verdict(regions, lacking, problems))
+    told = tell_lifecycle(image, want, plan, seen, results, problems, moment(now))
+    verdicts += told.verdicts
+    published = told_published(image, plan, results, now)
+    verdicts += tell_published(image, plan, results, published)
     conditions = merge(old.conditions, verdicts, generation, now)
     status = GoldenImageStatus(
         observed_generation=generation,
@@ -114,9 +133,11 @@ def report_image(
         latest=latest,
         versions=_versions(image, want, plan, seen, results, now),
         **told_work(image, plan, results),
+        **told.fields,
         source_id=(source.id if source else "") or old.source_id,
         root_device_type=_root_device_type(plan) or old.root_device_type,
         product_codes=found.product_codes if found else old.product_codes,
+        published=published,
         replicas_ready=f"{len(regions) - len(lacking)}/{len(regions)}" if regions else None,
         plan=tuple(a.describe() for a in pending)[: report.PLAN_LINES],
         managed_tag_keys=tuple(
@@ -130,6 +151,7 @@ def report_image(
     )
     events = report.action_events(results, drift)
     events += work_events(image, plan)
+    events += release_events(old.latest, latest, image, told)
     events += report.condition_events(old.conditions, conditions)
     return status, events
 
@@ -137,7 +159,18 @@ def report_image(
 def _fresh(plan: ImagePlan) -> bool:
     """Whether the released version is the one that spec.source asks for."""
     building = plan.build.record is not None or plan.build.due
-    return plan.version == plan.candidate and not building
+    rests = plan.hold is not None and plan.hold.reason in RESTING
+    pinned = plan.home is not None and plan.verdict.open and rests
+    return (plan.version == plan.candidate or pinned) and not building
+
+
+def _lacking(image: GoldenImage, plan: ImagePlan) -> list[str]:
+    """Regions without the released version; by a schedule one may have the version before."""
+    return [
+        r.region
+        for r in image.spec.replicas
+        if r.region not in plan.replicas and (r.schedule is None or r.region not in plan.served)
+    ]
 
 
 def _unasked(plan: ImagePlan) -> bool:
@@ -262,9 +295,8 @@ def _source_verdict(plan: ImagePlan, problems: Sequence[Problem]) -> Verdict:
 
 
 def _replicas_verdict(
-    plan: ImagePlan, regions: Sequence[str], problems: Sequence[Problem]
+    regions: Sequence[str], lacking: Sequence[str], problems: Sequence[Problem]
 ) -> Verdict:
-    lacking = [r for r in regions if r not in plan.replicas]
     if not lacking:
         text = f"{len(regions)} of {len(regions)} replicas are available"
         return Verdict(ConditionType.REPLICAS_READY, "True", "Available", text)
@@ -301,7 +333,7 @@ def _versions(
             unread = seen.region(i.region).problem is not None
             if unread or i.state == "requested":
                 slots[(v.version, i.region, i.role)] = i
-            elif v.version in (plan.version, plan.candidate, (image.status.latest or v).version):
+            elif v.version in _remembered(image, plan, v.version):
                 # Remembered although gone, so that its successor is a new request to AWS.
                 slots[(v.version, i.region, i.role)] = i.model_copy(update={"state": "missing"})
     keep: dict[Slot, Image] = {}
@@ -314,7 +346,13 @@ def _versions(
             if told := found.tags.get(TAG_ORIGIN):
                 origins[found.version] = told
     for slot, found in keep.items():
-        slots[slot] = _regional(found)
+        slots[slot] = _regional(found).model_copy(update={"progress": progress_of(found, seen)})
+    at_home = {k[0] for k in keep if k[2] == "home"}
+    held_back = {v.version for v in image.status.versions if v.held}
+    for found in keep.values():
+        tells = found.role == "home" or found.version not in at_home
+        if found.role in COPIES and tells:  # the AMI at home, or a copy where that is gone
+            (held_back.add if held(found) else held_back.discard)(found.version)
     gone = {r.action.image for r in results if r.done and isinstance(r.action, DeregisterImage)}
     slots = {k: v for k, v in slots.items() if v.image_id not in gone}
     for result in results:
@@ -333,6 +371,8 @@ def _versions(
             )
             fingerprints[number] = action.tags[TAG_SOURCE]
             origins[number] = action.tags.get(TAG_ORIGIN, "") or origins.get(number, "")
+            if action.tags.get(TAG_RELEASE) == CANDIDATE:
+                held_back.add(number)
         elif isinstance(action, TagResources) and action.adopts and plan.source:
             number, role = _slot_tags(action.tags)
             adopted = plan.source.image
@@ -342,6 +382,8 @@ def _versions(
                 )
                 fingerprints[number] = action.tags[TAG_SOURCE]
                 origins[number] = action.tags.get(TAG_ORIGIN, "")
+                if action.tags.get(TAG_RELEASE) == CANDIDATE:
+                    held_back.add(number)
     numbers = sorted({k[0] for k in slots}, reverse=True)[:MOST_VERSIONS]
     return tuple(
         ImageVersion(
@@ -352,6 +394,8 @@ def _versions(
             created_at=known[n].created_at if n in known else now,
             current=n == plan.version,
             origin=origins.get(n, ""),
+            held=n in held_back,
+            complete_since=_complete(plan, n, known.get(n)),
             **(
                 kept_gates(known.get(n))
                 if image.spec.management_policy == "Observe"
@@ -361,6 +405,19 @@ def _versions(
         )
         for n in numbers
     )
+
+
+def _remembered(image: GoldenImage, plan: ImagePlan, version: int) -> tuple[int, ...]:
+    """Versions whose AMIs stay in status when they are gone."""
+    latest = image.status.latest
+    pinned = image.spec.pinned_version or 0
+    return (plan.version, plan.candidate, latest.version if latest else version, pinned)
+
+
+def _complete(plan: ImagePlan, version: int, known: ImageVersion | None) -> str | None:
+    if version == plan.candidate:
+        return (plan.hold.since if plan.hold is not None else "") or None
+    return known.complete_since if known is not None else None
 
 
 def _slot_tags(tags: Mapping[str, str]) -> tuple[int, str]:

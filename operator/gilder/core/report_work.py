@@ -25,7 +25,7 @@ def told_work(image: GoldenImage, plan: ImagePlan, results: Sequence[Result]) ->
         if mine and record is not None and record.id == result.action.build and result.done:  # type: ignore[union-attr]
             record = record.model_copy(update={"state": RUNNING, "ref": result.made})
     candidate = None
-    unreleased = plan.candidate != plan.version or not plan.verdict.open
+    unreleased = plan.candidate != plan.version or not plan.verdict.open or plan.hold is not None
     if plan.candidate_home is not None and unreleased:
         candidate = LatestVersion(version=plan.candidate, image_id=plan.candidate_home.id)
     return {

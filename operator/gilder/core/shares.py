@@ -9,6 +9,7 @@ from gilder.api.names import TAG_CLUSTER, TAG_IMAGE
 from gilder.core import pool
 from gilder.core.gating import shut
 from gilder.core.observed import NOBODY, Image, Observed, Principals, Problem, RegionView
+from gilder.core.promotion import held
 
 Place = tuple[str, str]  # Region, AMI id
 KeyPlace = tuple[str, str]  # Region, key ARN
@@ -32,6 +33,9 @@ class Gilded:
     latest: int = 0
     deleting: bool = False
     held: frozenset[int] = frozenset()  # versions that have not passed their gates
+    unreleased: frozenset[int] = frozenset()  # versions that never were released
+    candidate: int = 0  # the version that is on its way, 0 for none
+    test_accounts: frozenset[str] = frozenset()  # that candidates may be shared with
     account: str = ""
     allowed_namespaces: tuple[str, ...] = ()
     unreadable: bool = False  # no model accepts its spec: nothing is known of it
@@ -249,7 +253,10 @@ def _selection(
             continue
         if golden.account != share.part:
             continue
-        if not golden.latest:
+        if lack := _not_for_tests(share, golden):
+            refused.append(lack)
+            continue
+        if not (golden.latest or (golden.candidate and _early(share))):
             waiting.append(f"GoldenImage {golden.key} to have a version")
             continue
         for region in sorted(regions.get(golden.key, frozenset())):
@@ -264,7 +271,7 @@ def _selection(
                 waiting.append(f"GoldenImage {golden.key} to be available in {region}")
             targets += found
     missing = wanted - {r for g in let_in for r in regions.get(g.key, frozenset())}
-    if let_in and missing and all(g.latest for g in let_in):
+    if let_in and missing and all(g.latest or g.candidate for g in let_in):
         problems.append(
             Problem(
                 "RegionNotReplicated",
@@ -274,6 +281,27 @@ def _selection(
         )
     return Resolution(
         tuple(targets), tuple(dict.fromkeys(problems)), tuple(waiting), idle, tuple(refused)
+    )
+
+
+def _early(share: Share) -> bool:
+    """Whether a share has versions before they are released."""
+    return share.spec.versions.select == "Candidate"
+
+
+def _not_for_tests(share: Share, golden: Gilded) -> Problem | None:
+    """Why a share may not have candidates: who is not named for tests waits for the release."""
+    if not _early(share):
+        return None
+    who = share.principals
+    strangers = who - Principals(golden.test_accounts)
+    if not strangers:
+        return None
+    return Problem(
+        "CandidateNotAllowed",
+        f"spec.versions.select: Candidate is for accounts in spec.promotion.testAccounts of "
+        f"GoldenImage {golden.key}, and {', '.join(strangers.names())} is not there. Add it there, "
+        "or take it from this ImageShare",
     )
 
 
@@ -328,6 +356,17 @@ def _plain(share: Share, goldens: Sequence[Gilded], seen: Observed, cluster: str
         elif lack := _not_ours(share, image, by_key, cluster):
             # Of a GoldenImage that is not known here nobody can say whom it lets in.
             (refused if _known_owner(image, by_key, cluster) else problems).append(lack)
+        elif held(image):
+            problems.append(
+                Problem(
+                    "NotReleased",
+                    f"spec.imageRef.images: {plain.id} in {plain.region} is of a version that is "
+                    "not released. Wait until it is, or refer to its GoldenImage with "
+                    "versions.select: Candidate",
+                    permanent=False,
+                    region=plain.region,
+                )
+            )
         elif shut(image):
             problems.append(
                 Problem(
@@ -392,13 +431,16 @@ def _versions(
     # Per version the last attempt (a copy under a changed key is one), and of that the oldest.
     mine = view.belonging(cluster, golden.key, account)
     for image in sorted(mine, key=lambda i: (-i.attempt, i.created, i.id)):
-        usable = image.available and 0 < image.version <= golden.latest
+        newest = max(golden.latest, golden.candidate) if _early(share) else golden.latest
+        usable = image.available and 0 < image.version <= newest
         released = not shut(image) and image.version not in golden.held
+        if not _early(share):
+            released = released and not held(image) and image.version not in golden.unreleased
         if usable and image.role in ("home", "replica") and released:
             there.setdefault(image.version, image)
     newest_first = sorted(there, reverse=True)
     select = share.spec.versions.select
-    count = {"Latest": 1, "All": None, "Newest": share.spec.versions.count}[select]
+    count = {"All": None, "Newest": share.spec.versions.count}.get(select, 1)
     return [
         Target(view.region, there[v].id, there[v], golden.key, v, share.part)
         for v in newest_first[:count]

@@ -12,16 +12,18 @@ from gilder.api.names import (
     TAG_IMAGE,
     TAG_KEY,
     TAG_ORIGIN,
+    TAG_RELEASE,
     TAG_ROLE,
     TAG_SOURCE,
     TAG_VERSION,
 )
 from gilder.core import rules
-from gilder.core.actions import CopyImage, DeregisterImage, EnableImage
+from gilder.core.actions import CopyImage, DeregisterImage, EnableImage, RestoreImage
 from gilder.core.digest import digest
 from gilder.core.gating import birth_tag
 from gilder.core.observed import Image, Key, Problem
 from gilder.core.plan import Draft
+from gilder.core.promotion import CANDIDATE, COPIES
 from gilder.core.times import passed
 from gilder.core.wanted import Wanted
 
@@ -79,6 +81,7 @@ class Slot:
     role: Role
     key: Key | None = None
     origin: str = ""  # of a version that was built
+    held: bool = False  # what fills it is born as a candidate
 
     def filled_by(self, owned: Iterable[Image]) -> list[Image]:
         return [
@@ -110,12 +113,18 @@ class Slot:
             tags[TAG_ORIGIN] = self.origin
         if self.role == "home":
             tags |= birth_tag(want.spec.gates)
+        if self.held and self.role in COPIES:
+            tags[TAG_RELEASE] = CANDIDATE
         return tags
 
     def copy(self, of: Image, attempt: int, predecessor: str) -> CopyImage:
         key = self.key.arn if self.key else None
         suffix = f"-r{attempt}" if attempt > 1 else ""
         want = self.want
+        minutes = next(
+            (r.copy_duration_minutes for r in want.spec.replicas if r.region == self.region), None
+        )
+        paced = () if minutes is None else (minutes,)
         return CopyImage(
             region=self.region,
             source_region=of.region,
@@ -127,8 +136,9 @@ class Slot:
             # The predecessor makes the token new once the AMI it stood for is gone.
             token=digest(
                 want.cluster, want.key, self.version, self.region, self.role, of.id, key,
-                predecessor, length=48,
+                predecessor, *paced, length=48,
             ),
+            minutes=minutes,
         )  # fmt: skip
 
 
@@ -166,6 +176,8 @@ def turn(
             draft.wait(f"the next attempt in {slot.region} after {last.id} failed", left)
             return None
         return Turn(_attempt([*there, *others]), last.id)
+    if restored(slot, draft):
+        return None
     known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
     if known is not None and not known.seen:
         age = passed(known.at, now)
@@ -174,6 +186,17 @@ def turn(
             return None
     # An AMI under a former key holds the name, so the one under the new key gets a suffix.
     return Turn(_attempt(others), known.image_id if known else "")
+
+
+def restored(slot: Slot, draft: Draft) -> bool:
+    """Whether what filled the slot lies in the Recycle Bin, from where it is had back."""
+    bin_ = slot.want.restorable.get(slot.region, {})
+    known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
+    if known is None or known.image_id not in bin_:
+        return False
+    draft.do(RestoreImage(region=slot.region, image=known.image_id))
+    draft.wait(f"{known.image_id} to be restored in {slot.region}", POLL)
+    return True
 
 
 def _attempt(before: Sequence[Image]) -> int:

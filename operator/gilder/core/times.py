@@ -8,6 +8,15 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def moment(text: str) -> datetime:
+    """An RFC 3339 time; one that cannot be read is far away, so that nothing falls due by it."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime(9000, 1, 1, tzinfo=UTC)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
 def passed(since: str | None, now: datetime) -> float:
     """Seconds since an RFC 3339 time; endless where there is none that can be read."""
     try:

@@ -9,6 +9,8 @@ from gilder.api.goldenimage import (
     GoldenImage,
     GoldenImageSpec,
     GoldenImageStatus,
+    Published,
+    Retiring,
 )
 from gilder.core.observed import Image, Instance
 
@@ -76,6 +78,12 @@ class Memory:
     request: str | None = None  # the last rebuild annotation that was heeded
     tested: Mapping[int, Judged] = field(default_factory=dict)
     origins: Mapping[int, str] = field(default_factory=dict)
+    held: frozenset[int] = frozenset()  # versions that were not released when last seen
+    released: frozenset[int] = frozenset()  # and those that were
+    complete: Mapping[int, str] = field(default_factory=dict)  # since when nothing was missing
+    retiring: Mapping[str, Retiring] = field(default_factory=dict)  # by AMI or snapshot
+    behind: Mapping[str, str] = field(default_factory=dict)  # Region to since when
+    published: tuple[Published, ...] = ()
 
 
 def remember(status: GoldenImageStatus) -> Memory:
@@ -106,6 +114,12 @@ def remember(status: GoldenImageStatus) -> Memory:
             if v.gate
         },
         {v.version: v.origin for v in status.versions if v.origin},
+        frozenset(v.version for v in status.versions if v.held),
+        frozenset(v.version for v in status.versions if not v.held),
+        {v.version: v.complete_since for v in status.versions if v.complete_since},
+        {r.id: r for r in status.retiring},
+        {r.region: r.behind_since for r in status.replicas if r.behind_since},
+        published=status.published,
     )
 
 
@@ -122,6 +136,9 @@ class Wanted:
     request: str | None = None  # the rebuild annotation
     approved: int = 0  # versions that annotations name
     rejected: int = 0
+    promoted: int = 0
+    # Region to AMIs in the Recycle Bin, with their names: only where something is missing.
+    restorable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -141,4 +158,5 @@ def wanted(cluster: str, image: GoldenImage) -> Wanted:
         meta.rebuild_request,
         meta.approved,
         meta.rejected,
+        meta.promoted,
     )

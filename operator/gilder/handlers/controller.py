@@ -29,6 +29,7 @@ from gilder.handlers.drift import Drift, Surroundings
 from gilder.handlers.joblist import JobList
 from gilder.handlers.kube import PLURALS, GoneError, Kube
 from gilder.handlers.maplist import NOT_LISTED, MapList
+from gilder.handlers.published import PublishedList
 from gilder.handlers.queue import WorkQueue
 from gilder.handlers.store import Body, Key, Store, key_of
 from gilder.reconcile.engine import utc_now
@@ -76,6 +77,7 @@ class Controller:
         fleet: Fleet,
         jobs: JobList | None = None,
         maps: MapList | None = None,
+        published: PublishedList | None = None,
     ) -> None:
         self.settings = settings
         self._selector = settings.label_selector
@@ -95,6 +97,7 @@ class Controller:
         self._drift: Drift | None = None
         self._jobs = jobs if jobs is not None else JobList()
         self._maps = maps if maps is not None else MapList()
+        self._published = published if published is not None else PublishedList()
         self._access = AccessWatch(settings)
         self._access.start(fleet.file)
         self.ready = False
@@ -117,6 +120,7 @@ class Controller:
             asyncio.create_task(_kept_up(self._sweep)),
             asyncio.create_task(_kept_up(self._watch_jobs)),
             asyncio.create_task(_kept_up(self._watch_maps)),
+            asyncio.create_task(_kept_up(self._watch_published)),
             asyncio.create_task(_kept_up(self._watch_access)),
         ]
         self._listen()
@@ -130,7 +134,7 @@ class Controller:
         self._fleet.stop()
         await self._images.close()
         await self._shares.close()
-        for endless in self._tasks[-4:]:
+        for endless in self._tasks[-5:]:
             endless.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._fleet.close)
@@ -242,6 +246,7 @@ class Controller:
         if self.settings.jobs:
             await self._list_jobs()
         await self._list_maps()
+        await self._list_published()
         for key in before:
             if key not in listed:
                 self._forget(key)
@@ -294,6 +299,14 @@ class Controller:
             if changed := await self._list_maps():
                 await self._wake(sorted(self.store.listing(changed), key=str))
 
+    async def _watch_published(self) -> None:
+        """One listing of the ConfigMaps that tell versions per poll, while there are such."""
+        while True:
+            await asyncio.sleep(self.settings.poll_seconds)
+            if changed := await self._list_published():
+                known = set(self.store.known())
+                await self._wake(sorted(changed & known, key=str))
+
     async def _watch_access(self) -> None:
         """Go by the access file as it is, with a look at everything when it has changed."""
         while self.settings.access_file:
@@ -318,6 +331,21 @@ class Controller:
             told = getattr(error, "reason", None) or str(error)
             log.warning("listing ConfigMaps failed", error=told)
             self._maps.failed(f"ConfigMaps cannot be listed: {told}")
+            return set()
+
+    async def _list_published(self) -> set[Key]:
+        wanted = self.store.mapped()
+        if not wanted:
+            self._published.rest()
+            return set()
+        began = self._published.now()
+        maps = self._kube.list_published(self.settings.namespace_list)
+        try:
+            return self._published.replace(await asyncio.to_thread(list, maps), began, wanted)
+        except (ApiException, HTTPError) as error:
+            told = getattr(error, "reason", None) or str(error)
+            log.warning("listing ConfigMaps failed", error=told)
+            self._published.failed(f"ConfigMaps cannot be listed: {told}")
             return set()
 
     async def _list_jobs(self) -> set[Key]:
@@ -424,7 +452,8 @@ class Controller:
         return outcome.again
 
     def _image_scope(self, key: Key) -> ImageScope:
-        return replace(self.store.image_scope(key), jobs=self._jobs.of(key))
+        scope = self.store.image_scope(key)
+        return replace(scope, jobs=self._jobs.of(key), maps=self._published.of(key))
 
     def _wind_up(
         self, key: Key, body: Body, found: GoldenImage | ImageShare, since: float

@@ -14,10 +14,18 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from gilder.api.names import FINALIZER, GROUP, LABEL_ACCOUNTS, LABEL_BUILD, VERSION
+from gilder.api.names import (
+    FINALIZER,
+    GROUP,
+    LABEL_ACCOUNTS,
+    LABEL_BUILD,
+    LABEL_IMAGE,
+    VERSION,
+)
+from gilder.core.actions import PutConfigMap
 from gilder.core.results import Event
 from gilder.handlers.store import Body, Key, Kind
-from gilder.reconcile.ports import ClusterError
+from gilder.reconcile.ports import ClusterError, NotOursError
 
 PLURALS: dict[Kind, str] = {"GoldenImage": "goldenimages", "ImageShare": "imageshares"}
 MERGE = "application/merge-patch+json"
@@ -182,6 +190,55 @@ class Kube:
         """ConfigMaps with account ids, in these namespaces or in all of them."""
         return self._listed("/api/v1", "configmaps", f"{LABEL_ACCOUNTS}=true", namespaces)
 
+    def list_published(self, namespaces: tuple[str, ...]) -> Iterator[Body]:
+        """ConfigMaps that tell released versions, in these namespaces or in all of them."""
+        return self._listed("/api/v1", "configmaps", LABEL_IMAGE, namespaces)
+
+    def put_map(self, action: PutConfigMap) -> Body:
+        """Create a ConfigMap with our label, or change it as it was seen; as it is then.
+
+        Raises NotOursError, and ClusterError when somebody else changed it meanwhile.
+        """
+        meta = action.manifest["metadata"]
+        path = _maps(meta["namespace"])
+        with _cluster_errors():
+            if action.resource_version:
+                change = {
+                    **action.manifest,
+                    "metadata": {**meta, "resourceVersion": action.resource_version},
+                    "data": {**action.manifest["data"], **dict.fromkeys(action.gone)},
+                }
+                try:
+                    changed: Body = self._request("PATCH", f"{path}/{meta['name']}", change)
+                except ApiException as error:
+                    if error.status != HTTPStatus.NOT_FOUND:
+                        raise
+                    gone = f"ConfigMap {meta['name']} was deleted meanwhile"
+                    raise ClusterError(gone, permanent=False) from None
+                return changed
+            try:
+                made: Body = self._request("POST", path, action.manifest)
+            except ApiException as error:
+                if error.status != HTTPStatus.CONFLICT:
+                    raise
+                # Only those with our label are looked at: it is a listing, not a read.
+                named = quote(f"metadata.name={meta['name']}")
+                query = f"labelSelector={quote(LABEL_IMAGE)}&fieldSelector={named}"
+                found = self._request("GET", f"{path}?{query}")["items"]
+                if any(_owned_by(f, meta["ownerReferences"][0]["name"]) for f in found):
+                    raise  # ours, and not listed since: the next look has it
+                raise NotOursError(
+                    f"there is a ConfigMap {meta['name']} in namespace {meta['namespace']} that "
+                    "this GoldenImage did not make"
+                ) from None
+            return made
+
+    def delete_map(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the ConfigMap with this uid; one that is gone is no error."""
+        with _cluster_errors(gone=True):
+            options = {"preconditions": {"uid": uid}} if uid else {}
+            self._request("DELETE", f"{_maps(namespace)}/{name}", options)
+
     def _listed(
         self, root: str, plural: str, selector: str, namespaces: tuple[str, ...]
     ) -> Iterator[Body]:
@@ -278,6 +335,15 @@ class Kube:
 
 def _jobs(namespace: str) -> str:
     return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+def _maps(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps"
+
+
+def _owned_by(body: Body, golden: str) -> bool:
+    owners = body["metadata"].get("ownerReferences") or []
+    return any(o.get("kind") == "GoldenImage" and o.get("name") == golden for o in owners)
 
 
 def _reason(data: bytes) -> str:

@@ -24,6 +24,7 @@ from gilder.handlers.joblist import JobList, ListedJobs
 from gilder.handlers.kube import PAGE, PLURALS, Kube
 from gilder.handlers.leader import Leader
 from gilder.handlers.maplist import MapList
+from gilder.handlers.published import ListedMaps, PublishedList
 from gilder.reconcile.engine import Engine
 from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.places import Places
@@ -71,10 +72,11 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
             running["leader"] = leader
         jobs = JobList()
         maps = MapList()
-        fleet = _fleet(mine, kube, jobs, maps)
+        published = PublishedList()
+        fleet = _fleet(mine, kube, jobs, maps, published)
         if mine.lease:
             running["leader"].keep(lambda: _lost(fleet))
-        controller = Controller(mine, kube, fleet, jobs, maps)
+        controller = Controller(mine, kube, fleet, jobs, maps, published)
         await controller.start()
         running["controller"] = controller
         health.ready = True
@@ -125,7 +127,9 @@ async def _lead(leader: Leader) -> None:
     log.info("leading", identity=leader.identity)
 
 
-def _fleet(settings: Settings, kube: Kube, jobs: JobList, maps: MapList) -> Fleet:
+def _fleet(
+    settings: Settings, kube: Kube, jobs: JobList, maps: MapList, published: PublishedList
+) -> Fleet:
     """Engines for the operator's own account and for those of its access file."""
     places = Places(settings.max_builds)
 
@@ -145,6 +149,7 @@ def _fleet(settings: Settings, kube: Kube, jobs: JobList, maps: MapList) -> Flee
             settings.cluster_name,
             poll=settings.poll_seconds,
             jobs=ListedJobs(kube, jobs) if settings.jobs else None,
+            maps=ListedMaps(kube, published),
             places=places,
         )
 

@@ -186,6 +186,12 @@ class Store:
         with self._lock:
             return self._inventory.config_maps()
 
+    def mapped(self) -> set[Key]:
+        """GoldenImages that publish to a ConfigMap, or did."""
+        with self._lock:
+            paths = self._inventory.mapped()
+        return {Key("GoldenImage", *path.split("/", 1)) for path in paths}
+
     def listing(self, maps: Iterable[tuple[str, str]]) -> set[Key]:
         """Shares that take accounts from one of these ConfigMaps."""
         with self._lock:

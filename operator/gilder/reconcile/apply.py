@@ -7,12 +7,26 @@ from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
-from gilder.aws import builds, checks, errors, images, keys, policies, resources, snapshots
+from gilder.aws import (
+    builds,
+    checks,
+    errors,
+    images,
+    keys,
+    parameters,
+    policies,
+    resources,
+    snapshots,
+    templates,
+    usage,
+)
 from gilder.aws.sessions import Sessions
+from gilder.aws.useview import UseViews
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
 from gilder.core import rules
 from gilder.core.actions import (
+    PUBLISHING,
     WORK,
     AnyAction,
     CancelBuild,
@@ -20,25 +34,46 @@ from gilder.core.actions import (
     CreateGrant,
     CreateImage,
     CreateJob,
+    DeleteConfigMap,
     DeleteJob,
+    DeleteParameter,
     DeleteRecipes,
+    DeleteSnapshot,
+    DeprecateImage,
     DeregisterImage,
+    DisableImage,
     EnableImage,
     EndTest,
     LaunchTest,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
+    ProtectImage,
+    PruneTemplateVersions,
+    PutConfigMap,
     PutKeyPolicy,
+    PutParameter,
+    ReleaseParameter,
+    ReportUsage,
+    RestoreImage,
     RevokeGrant,
     RunCheck,
+    SetTemplateImage,
     StartBuild,
     TagResources,
     UntagResources,
 )
 from gilder.core.observed import NOBODY, Problem
+from gilder.core.publishing import not_ours
 from gilder.core.results import Result
 from gilder.core.sharing import without
-from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
+from gilder.reconcile.ports import (
+    ClusterError,
+    Jobs,
+    NoJobs,
+    NoPublishedMaps,
+    NotOursError,
+    PublishedMaps,
+)
 
 PARALLEL = 8  # changing calls at once, of one operator
 
@@ -69,8 +104,12 @@ class Applier:
         views: Views,
         work: WorkViews | None = None,
         jobs: Jobs | None = None,
+        uses: UseViews | None = None,
+        maps: PublishedMaps | None = None,
     ) -> None:
+        self._uses = uses
         self._sessions = sessions
+        self._maps: PublishedMaps = maps if maps is not None else NoPublishedMaps()
         self._views = views
         self._work = work
         self._jobs: Jobs = jobs if jobs is not None else NoJobs()
@@ -123,6 +162,15 @@ class Applier:
             self._touched(action)
             told = f"{action.describe()}: {error}. It is planned anew"
             return Result(action, Problem("KeyPolicyConflict", told, False, action.region))
+        except parameters.NotOursError as error:
+            self._touched(action)
+            return Result(action, _parameter_not_ours(action, error.owner))
+        except NotOursError as error:
+            told = (
+                f"spec.publish.configMap.name: {error}. Choose another name, or delete the one "
+                "that is there"
+            )
+            return Result(action, Problem("ConfigMapNotOurs", told, True))
         except ClusterError as error:
             told = f"{action.describe()}: {error}"
             return Result(action, Problem("KubernetesError", told, error.permanent, action.region))
@@ -130,6 +178,10 @@ class Applier:
         return Result(action, made=made)
 
     def _touched(self, action: AnyAction, *, done: bool = False) -> None:
+        if self._uses is not None and isinstance(
+            action, ReportUsage | RestoreImage | DeregisterImage
+        ):
+            self._uses.forget(action.region, action.image)
         if not isinstance(action, WORK):
             self._views.touched(action, done=done)
         elif self._work is not None:
@@ -154,11 +206,10 @@ class Applier:
                     key=action.key,
                     tags=action.tags,
                     token=action.token,
+                    minutes=action.minutes,
                 )
-            case EnableImage():
-                images.enable(ec2, action.image)
             case DeregisterImage():
-                images.deregister(ec2, action.image)
+                images.deregister(ec2, action.image, snapshots=bool(action.snapshots))
             case CreateGrant():
                 return keys.create_grant(
                     self._sessions.kms(action.region),
@@ -181,8 +232,55 @@ class Applier:
                     action.statement,
                     action.before,
                 )
-            case _:
+            case _ if isinstance(action, PUBLISHING):
+                return self._publish(action)
+            case _ if isinstance(action, WORK):
                 return self._do_work(action)
+            case _:
+                return self._do_stages(action)
+        return ""
+
+    def _do_stages(self, action: AnyAction) -> str:
+        """What happens to an AMI between its making and its end."""
+        ec2 = self._sessions.ec2(action.region)
+        match action:
+            case EnableImage():
+                images.enable(ec2, action.image)
+            case DisableImage():
+                images.disable(ec2, action.image)
+            case DeprecateImage():
+                images.deprecate(ec2, action.image, action.at)
+            case ProtectImage():
+                images.protect(ec2, action.image, action.mode)
+            case RestoreImage():
+                images.restore(ec2, action.image)
+            case ReportUsage():
+                return usage.ask(ec2, action.image, action.token)
+            case DeleteSnapshot():
+                resources.delete_snapshot(ec2, action.snapshot)
+        return ""
+
+    def _publish(self, action: AnyAction) -> str:
+        sessions, region = self._sessions, action.region
+        match action:
+            case PutParameter() | DeleteParameter() | ReleaseParameter():
+                change_parameter(sessions, action)
+            case SetTemplateImage():
+                return templates.set_image(
+                    sessions.ec2(region),
+                    action.template,
+                    action.image,
+                    source=action.source,
+                    description=action.description,
+                    mark=action.mark,
+                    token=action.token,
+                )
+            case PruneTemplateVersions():
+                templates.delete_versions(sessions.ec2(region), action.template, action.versions)
+            case PutConfigMap():
+                self._maps.put(action)
+            case DeleteConfigMap():
+                self._maps.remove(action.namespace, action.name, action.uid)
         return ""
 
     def _do_work(self, action: AnyAction) -> str:
@@ -226,6 +324,35 @@ class Applier:
             if made is None:
                 raise
             return made
+
+
+ParameterAction = PutParameter | DeleteParameter | ReleaseParameter
+
+
+def change_parameter(sessions: Sessions, action: ParameterAction) -> None:
+    """Carry out an action on an SSM parameter. Raises NotOursError, and what AWS says."""
+    ssm = sessions.ssm(action.region)
+    match action:
+        case PutParameter():
+            parameters.put(
+                ssm,
+                name=action.name,
+                image=action.image,
+                version=action.version,
+                of=action.owner,
+                cluster=action.cluster,
+                exists=action.exists,
+            )
+        case DeleteParameter():
+            parameters.delete(ssm, action.name, action.owner, action.cluster)
+        case ReleaseParameter():
+            parameters.release(ssm, action.name, action.owner, action.cluster)
+
+
+def _parameter_not_ours(action: AnyAction, owner: str) -> Problem:
+    """Somebody took the parameter since it was looked at."""
+    assert isinstance(action, ParameterAction)
+    return not_ours(action.name, action.region, owner, action.owner, action.cluster, action.account)
 
 
 def _ready(
@@ -279,14 +406,28 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
         return _denied(action, problem)
     if problem.reason != "AWSError":
         return problem
+    if isinstance(action, PutParameter) and ": ParameterAlreadyExists: " in problem.message:
+        return replace(problem, permanent=False)  # somebody was faster; seen in the next look
     told, region = f"{problem.message}. Correct it", problem.region
     match action:
         case StartBuild():
             return Problem("BuildRefused", f"spec.source.imageBuilder: {told}", True, region)
         case LaunchTest():
             return Problem("TestRefused", f"spec.gates.ssm.instance: {told}", True, region)
+        case PutParameter():
+            return Problem("ParameterRefused", f"spec.publish.ssmParameter: {told}", True, region)
+        case SetTemplateImage():
+            field = "spec.publish.launchTemplates"
+            return Problem("LaunchTemplateRefused", f"{field}: {told}", True, region)
         case RunCheck():
             return Problem("TestRefused", f"spec.gates.ssm: {told}", True, region)
+        case DeregisterImage():
+            # AWS's words for protection and its cooldown, among others.
+            return Problem(
+                "DeregisterRefused", f"{problem.message}. It is tried again", False, region
+            )
+        case DeleteSnapshot():
+            return Problem("SnapshotInUse", f"{problem.message}. It stays", False, region)
         case _:
             return problem
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from gilder.api import GoldenImage, GoldenImageStatus
-from gilder.aws import errors, images
+from gilder.aws import errors
 from gilder.aws.sessions import Sessions
+from gilder.aws.useview import UseViews
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
 from gilder.core import needs, report
+from gilder.core.abroad import left_behind
 from gilder.core.actions import (
     WORK,
     CopyImage,
@@ -18,29 +20,34 @@ from gilder.core.actions import (
     DeleteRecipes,
     EndTest,
     LaunchTest,
+    ReportUsage,
     RunCheck,
     StartBuild,
 )
 from gilder.core.building import NO_BUILD, UNDER_WAY, kept
+from gilder.core.deletion import asked_on_deletion, plan_deletion
 from gilder.core.needs import RegionNeeds
-from gilder.core.observed import Observed, Problem
+from gilder.core.observed import Image, Observed, Problem
 from gilder.core.plan import Draft, freeze
+from gilder.core.publishing import plan_publish, plan_unpublish, with_abroad
 from gilder.core.recipes import recipe_name
 from gilder.core.report_image import is_drift as image_drifted
 from gilder.core.report_image import report_deletion, report_image
+from gilder.core.report_publish import after_deletion
 from gilder.core.report_work import report_stop
 from gilder.core.results import Result
+from gilder.core.retention import asked
 from gilder.core.shares import Resolution, Share, access_needs
 from gilder.core.sharing import SharePlan, plan_share
 from gilder.core.times import rfc3339
-from gilder.core.versions import ImagePlan, plan_deletion, plan_image, plan_work_end
+from gilder.core.versions import ImagePlan, plan_image, plan_work_end
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, Work
 from gilder.reconcile.apply import Applier
 from gilder.reconcile.inventory import ImageScope, ShareScope
-from gilder.reconcile.outcome import Outcome
+from gilder.reconcile.outcome import Abroad, Outcome
 from gilder.reconcile.places import Places
-from gilder.reconcile.ports import ClusterError, Jobs, NoJobs
+from gilder.reconcile.ports import ClusterError, Jobs, NoJobs, PublishedMaps
 from gilder.reconcile.source import resolve
 
 POLL = 15.0  # seconds between looks at what EC2 has under way
@@ -49,6 +56,8 @@ MAX_BUILDS = 10  # at once, unless told otherwise
 
 Clock = Callable[[], datetime]
 SaveImage = Callable[[GoldenImageStatus], None]
+# What is served, and whether the GoldenImage goes; publishes to consumer accounts.
+PublishAbroad = Callable[[Mapping[str, Image], bool], Abroad]
 
 
 def utc_now() -> datetime:
@@ -66,15 +75,17 @@ class Engine:
         clock: Clock = utc_now,
         poll: float = POLL,
         jobs: Jobs | None = None,
+        maps: PublishedMaps | None = None,
         places: Places | None = None,
     ) -> None:
         self.sessions = sessions
         self.cluster = cluster
         self.views = Views(sessions, cluster)
         self.work = WorkViews(sessions, cluster)
+        self.uses = UseViews(sessions)
         self.jobs: Jobs = jobs if jobs is not None else NoJobs()
         self.places = places if places is not None else Places(MAX_BUILDS)
-        self.applier = Applier(sessions, self.views, self.work, self.jobs)
+        self.applier = Applier(sessions, self.views, self.work, self.jobs, self.uses, maps)
         self._clock = clock
         self._poll = poll
 
@@ -89,20 +100,25 @@ class Engine:
     # GoldenImage
 
     def reconcile_image(
-        self, image: GoldenImage, scope: ImageScope, since: float, save: SaveImage | None = None
+        self,
+        image: GoldenImage,
+        scope: ImageScope,
+        since: float,
+        save: SaveImage | None = None,
+        abroad: PublishAbroad | None = None,
     ) -> Outcome[GoldenImageStatus]:
         """One pass over a GoldenImage; raises nothing that AWS said.
 
         `save` writes a status before a build is begun.
         """
         if image.metadata.deleting:
-            return self._delete_image(image, scope, since)
+            return self._delete_image(image, scope, since, abroad)
         want = scope.want
         full = image.spec.management_policy == "Full"
         may_build = not full or not image.spec.source.built or self.places.admit(want.key)
         building = False
         try:
-            outcome = self._reconcile(image, scope, since, save, may_build=may_build)
+            outcome = self._reconcile(image, scope, since, save, abroad, may_build=may_build)
             building = _begun(outcome)
             return outcome
         finally:
@@ -115,6 +131,7 @@ class Engine:
         scope: ImageScope,
         since: float,
         save: SaveImage | None,
+        abroad: PublishAbroad | None,
         *,
         may_build: bool,
     ) -> Outcome[GoldenImageStatus]:
@@ -126,19 +143,25 @@ class Engine:
                 # Known before it is begun, so that a crash in between does not lose it.
                 save(image.status.model_copy(update={"build": plan.build.record}))
             results = self.applier.apply(plan.plan.actions)
+        told = Abroad(tuple(p for p in image.status.published if p.account))
+        if full and abroad is not None and scope.barred is None:
+            told = abroad(plan.served, False)
+        own_plan, plan = plan, with_abroad(plan, told.told, told.problems)
         status, events = report_image(image, want, plan, seen, results, rfc3339(self._clock()))
         again = self.again(plan.plan.retry_after, results)
         if not full and again is not None:
             again = max(again, POLLED)  # nothing moves on by itself
         if any(r.problem and r.problem.permanent and isinstance(r.action, STARTS) for r in results):
             again = -1.0  # refused by AWS or Kubernetes: later, and later each time
+        elif told.again is not None:
+            again = told.again if again is None else min(again, told.again)
         return Outcome(
             status,
-            tuple(events),
-            results,
+            (*events, *report.action_events(told.results, drift=False)),
+            (*results, *told.results),
             drift=image_drifted(image, want, plan),
             again=again,
-            failed=passing(*plan.plan.problems, *(r.problem for r in results)),
+            failed=passing(*own_plan.plan.problems, *(r.problem for r in results)),
         )
 
     def plan_image(
@@ -152,15 +175,27 @@ class Engine:
         source = resolve(want, seen, self.views, since)
         work = self._see_work(want, seen, scope.jobs, since)
         now = self._clock()
-        return seen, plan_image(want, source, seen, now, work, may_build=may_build)
+        missing = needs.missing(want, seen)
+        if missing:
+            bins = {r: self.uses.restorable(r) for r in missing}
+            want = replace(want, restorable={r: b for r, b in bins.items() if b})
+        uses = self.uses.read(asked(want, now), since)
+        plan = plan_image(want, source, seen, now, work, uses, may_build=may_build)
+        plan = replace(plan, restorable=want.restorable)
+        return seen, plan_publish(want, plan, seen, now, scope.maps)
 
     def _look(
-        self, image: GoldenImage, scope: ImageScope, since: float
+        self,
+        image: GoldenImage,
+        scope: ImageScope,
+        since: float,
+        more: Mapping[str, RegionNeeds] | None = None,
     ) -> tuple[Observed, Problem | None]:
         """The AMIs of a GoldenImage, or why nothing can be planned for it."""
         if scope.barred is not None:
             return Observed("", {}), scope.barred
-        seen, lack = self._observe(needs.of_image(scope.want, scope.jobs), since)
+        needed = needs.merge((needs.of_image(scope.want, scope.jobs), more or {}))
+        seen, lack = self._observe(needed, since)
         return seen, lack or _wrong_account(image, seen)
 
     def _see_work(
@@ -217,7 +252,11 @@ class Engine:
             self.applier.apply([EndTest(region=region, instance=s.id) for s in strays])
 
     def _delete_image(
-        self, image: GoldenImage, scope: ImageScope, since: float
+        self,
+        image: GoldenImage,
+        scope: ImageScope,
+        since: float,
+        abroad: PublishAbroad | None = None,
     ) -> Outcome[GoldenImageStatus]:
         want, sharers = scope.want, scope.sharers
         empty = freeze(Draft())
@@ -232,10 +271,16 @@ class Engine:
             return left
         if image.spec.deletion_policy == "Retain" or passive or image.spec.suspend:
             return Outcome(image.status, release=True)
+        if (left := self._unpublish(image, scope, since, abroad)) is not None:
+            return left
         seen, lack = self._look(image, scope, since)
-        plan = _stopped(lack).plan if lack else plan_deletion(want, seen, self._used(want, seen))
+        if lack:
+            plan = _stopped(lack).plan
+        else:
+            uses = self.uses.read(asked_on_deletion(want, seen), since)
+            plan = plan_deletion(want, seen, uses, self._clock())
         results = self.applier.apply(plan.actions)
-        if not plan.problems and all(r.done for r in results):
+        if not plan.problems and not plan.waiting and all(r.done for r in results):
             if not results:
                 return Outcome(image.status, release=True)
             # Looked at once more before the finalizer goes, so that nothing is left behind.
@@ -278,21 +323,42 @@ class Engine:
             failed=failed,
         )  # fmt: skip
 
-    def _used(self, want: Wanted, seen: Observed) -> dict[str, str]:
-        """What uses each AMI; one that could not be asked about counts as used."""
-        if want.spec.deletion_policy != "Delete":
-            return {}
-        used: dict[str, str] = {}
-        by_region: dict[str, list[str]] = {}
-        for image in seen.owned(want.cluster, want.key):
-            by_region.setdefault(image.region, []).append(image.id)
-        for region, ids in by_region.items():
-            try:
-                used |= images.references(self.sessions.ec2(region), ids)
-            except errors.AWS_ERRORS as error:
-                why = errors.problem(error, "asking what uses it failed", region).message
-                used |= dict.fromkeys(ids, f"possibly something ({why})")
-        return used
+    def _unpublish(
+        self,
+        image: GoldenImage,
+        scope: ImageScope,
+        since: float,
+        abroad: PublishAbroad | None,
+    ) -> Outcome[GoldenImageStatus] | None:
+        """Before AMIs go: what names them. None once all of it is gone."""
+        want = scope.want
+        if want.spec.publish is None and not want.memory.published:
+            return None
+        seen, lack = self._look(image, scope, since, needs.of_unpublishing(want))
+        if lack is not None:
+            return None  # told by what follows
+        plan = plan_unpublish(want, seen)
+        results = self.applier.apply(plan.actions)
+        told = abroad({}, True) if abroad is not None else Abroad()
+        own = (p for p in image.status.published if not p.account)
+        rest = (*after_deletion(tuple(own), results), *told.told)
+        stuck = [p for p in told.told if p.message]
+        if not (plan.problems or results or told.results or told.told):
+            return None
+        draft = Draft(problems=list(plan.problems), retry_after=told.again)
+        for one in stuck:
+            reason, _, why = one.message.partition(": ")
+            draft.note(left_behind(one, reason, why))
+        changed = image.model_copy(
+            update={"status": image.status.model_copy(update={"published": rest})}
+        )
+        whole = freeze(draft)
+        now = rfc3339(self._clock())
+        status, events = report_deletion(changed, whole, (), results, now)
+        events += report.action_events(told.results, drift=False)
+        again = 0.0 if results or told.results else (told.again or POLLED)
+        failed = passing(*whole.problems, *(r.problem for r in results))
+        return Outcome(status, tuple(events), (*results, *told.results), again=again, failed=failed)
 
     # ImageShare
 
@@ -376,7 +442,7 @@ def _begun(outcome: Outcome[GoldenImageStatus]) -> bool:
 
 
 STARTS = (StartBuild, CreateJob, LaunchTest, RunCheck)
-SLOW = (CopyImage, CreateImage, *WORK)
+SLOW = (CopyImage, CreateImage, ReportUsage, *WORK)
 
 
 def has_work(image: GoldenImage, scope: ImageScope) -> bool:

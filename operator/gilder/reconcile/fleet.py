@@ -19,7 +19,7 @@ from gilder.aws.sessions import Sessions
 from gilder.core import tenancy
 from gilder.core.declared import declare
 from gilder.core.needs import RegionNeeds
-from gilder.core.observed import Observed, Problem
+from gilder.core.observed import Image, Observed, Problem
 from gilder.core.report import action_events
 from gilder.core.report_share import claims, is_drift, report_share
 from gilder.core.results import Result
@@ -29,8 +29,9 @@ from gilder.reconcile.consumers import Consumers
 from gilder.reconcile.engine import Engine, SaveImage, passing, unplanned
 from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.lists import Lists
-from gilder.reconcile.outcome import Outcome
+from gilder.reconcile.outcome import Abroad, Outcome
 from gilder.reconcile.ports import ConfigMaps, NoConfigMaps
+from gilder.reconcile.published import ConsumerParameters
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,6 +67,7 @@ class Fleet:
             self.own.views.now,
         )
         self.consumers = Consumers(self._consumer, self._has_consumer, self.own.now)
+        self.published = ConsumerParameters(self._consumer, self.own.now)
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="account")
         self._stopping = False
 
@@ -122,7 +124,14 @@ class Fleet:
         save: SaveImage | None = None,
     ) -> Outcome[GoldenImageStatus]:
         """One pass over a GoldenImage, in the account it lives in."""
-        return self._of(image).reconcile_image(image, self.admitted(image, scope), since, save)
+        wish = image.metadata.reconcile_request
+        asked = wish is not None and wish != image.status.last_handled_reconcile_at
+
+        def abroad(served: Mapping[str, Image], leaving: bool) -> Abroad:
+            return self.published.look(scope.want, served, asked=asked, leaving=leaving)
+
+        admitted = self.admitted(image, scope)
+        return self._of(image).reconcile_image(image, admitted, since, save, abroad)
 
     def stop_work(
         self, image: GoldenImage, scope: ImageScope, since: float
@@ -364,4 +373,5 @@ class Fleet:
         for engine in self.engines():
             engine.close()
         self.consumers.close()
+        self.published.close()
         self._pool.shutdown(wait=False, cancel_futures=True)

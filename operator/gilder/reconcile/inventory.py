@@ -11,6 +11,7 @@ from gilder.core import needs, pool
 from gilder.core.building import UNDER_WAY
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Problem
+from gilder.core.published import UNKNOWN, Maps
 from gilder.core.shares import (
     Claims,
     Gilded,
@@ -38,6 +39,7 @@ class ImageScope:
     sharers: tuple[str, ...] = ()  # shares that name it, or still claim one of its AMIs
     jobs: tuple[SeenJob, ...] = ()  # Kubernetes Jobs that build it
     barred: Problem | None = None  # why nothing may be done for it
+    maps: Maps = UNKNOWN  # ConfigMaps that it publishes to
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ class Inventory:
         self._by_parameter: dict[str, set[str]] = {}  # SSM parameter -> shares
         self._by_organization: set[str] = set()  # shares with accounts from AWS Organizations
         self._building: dict[str, bool] = {}  # GoldenImages under build -> whether by a Job
+        self._mapped: set[str] = set()  # GoldenImages that publish to a ConfigMap, or did
         self._test_regions: set[str] = set()  # Regions in which there ever was an SSM gate
 
     # Changes
@@ -193,6 +196,9 @@ class Inventory:
             held=frozenset(
                 v.version for v in image.status.versions if v.gate in ("Pending", "Failed")
             ),
+            unreleased=frozenset(v.version for v in image.status.versions if v.held),
+            candidate=image.status.candidate.version if image.status.candidate else 0,
+            test_accounts=frozenset(image.spec.promoting.test_accounts),
             account=self._account(image.spec.account),
             allowed_namespaces=image.spec.allowed_namespaces,
         )
@@ -202,6 +208,10 @@ class Inventory:
         build = image.status.build
         if build is not None and build.state in UNDER_WAY:
             self._building[meta.key] = image.spec.source.job is not None
+        publish = image.spec.publish
+        told = any(p.kind == "ConfigMap" for p in image.status.published)
+        if told or (publish is not None and publish.config_map is not None):
+            self._mapped.add(meta.key)
         if image.spec.gates is not None and image.spec.gates.ssm is not None:
             self._test_regions.add(image.spec.region)
 
@@ -215,6 +225,7 @@ class Inventory:
     def drop_image(self, key: str) -> None:
         golden = self._gilded.pop(key, None)
         self._building.pop(key, None)
+        self._mapped.discard(key)
         if golden is not None:
             _discard(self._in_namespace, golden.namespace, key)
         if self._specs.pop(key, None) is None:
@@ -227,6 +238,10 @@ class Inventory:
     def building(self, *, jobs: bool = False) -> set[str]:
         """GoldenImages with a build under way; with `jobs` only those that a Job builds."""
         return {k for k, by_job in self._building.items() if by_job or not jobs}
+
+    def mapped(self) -> set[str]:
+        """GoldenImages that publish to a ConfigMap, or did."""
+        return set(self._mapped)
 
     def test_regions(self) -> frozenset[str]:
         return frozenset(self._test_regions)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gilder.api.goldenimage import Published
+from gilder.core.observed import Problem
 from gilder.core.results import Event, Result
 
 S = TypeVar("S")
@@ -23,3 +25,14 @@ class Outcome(Generic[S]):
     again: float | None = None
     failed: bool = False
     release: bool = False
+
+
+@dataclass(frozen=True)
+class Abroad:
+    """What was published in consumer accounts: what status says of it, what is in the way, what
+    was done, and in how many seconds to look again."""
+
+    told: tuple[Published, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    results: tuple[Result, ...] = ()
+    again: float | None = None

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gilder.core.actions import PutConfigMap
+
 
 class ClusterError(Exception):
     """The Kubernetes API refused, or is out of reach; `permanent` when a person must act."""
@@ -10,6 +12,13 @@ class ClusterError(Exception):
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class NotOursError(ClusterError):
+    """An object of that name is there which is not ours."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=True)
 
 
 class Jobs(Protocol):
@@ -54,3 +63,27 @@ class NoConfigMaps:
 
     def read(self, namespace: str, name: str) -> Mapping[str, str] | None:
         raise ClusterError(f"ConfigMap {namespace}/{name} cannot be read here", permanent=True)
+
+
+class PublishedMaps(Protocol):
+    """ConfigMaps that tell released versions, with the label goldenimage.dev/image.
+
+    Every call may raise ClusterError.
+    """
+
+    def put(self, action: PutConfigMap) -> None:
+        """Create or change one. Raises NotOursError when there is one of that name without it."""
+
+    def remove(self, namespace: str, name: str, uid: str) -> None:
+        """Delete one of ours; one that is gone is no error."""
+
+
+class NoPublishedMaps:
+    """Where there is no Kubernetes to write to."""
+
+    def put(self, action: PutConfigMap) -> None:
+        name = action.manifest["metadata"]["name"]
+        raise ClusterError(f"ConfigMap {name} cannot be written here", permanent=True)
+
+    def remove(self, namespace: str, name: str, uid: str) -> None:  # noqa: ARG002
+        raise ClusterError(f"ConfigMap {namespace}/{name} cannot be deleted here", permanent=True)

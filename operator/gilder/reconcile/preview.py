@@ -9,6 +9,7 @@ from gilder.api.goldenimage import LatestVersion
 from gilder.core.observed import Grant, Key, Observed, Principals, RegionView
 from gilder.core.plan import Plan
 from gilder.core.predict import predict
+from gilder.core.publishing import plan_publish
 from gilder.core.report_share import claims
 from gilder.core.shares import KeyPlace, Place
 from gilder.core.sharing import SharePlan, together
@@ -53,6 +54,9 @@ def preview(
                 known,
                 keys={**view.keys, **known.keys},
                 parameters={**view.parameters, **known.parameters},
+                published={**view.published, **known.published},
+                tagged=view.tagged,
+                templates={**view.templates, **known.templates},
             )
         whole, version, after = _chain(engine, want, now, Observed(seen.account, dict(world)))
         world.update(after.regions)
@@ -97,7 +101,8 @@ def _chain(
         return first.plan, first.version, predict(seen, first.plan.actions)
     whole, version = Plan(), 0
     for _ in range(ROUNDS):
-        found = plan_image(want, first.source, seen, engine.now())
+        image = plan_image(want, first.source, seen, engine.now())
+        found = plan_publish(want, image, seen, engine.now())
         version = found.version if found.home is not None else version
         fresh = tuple(a for a in found.plan.actions if a not in whole.actions)
         whole = Plan(

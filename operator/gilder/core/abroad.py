@@ -1,0 +1,183 @@
+"""Parameters in consumer accounts: what should be there, and when it is looked at; pure.
+
+In status.published `imageId` is what is known to be there, nothing where nothing was written;
+version 0 marks what is to go and could not be deleted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gilder.api.goldenimage import Published
+from gilder.core.needs import regions_of
+from gilder.core.observed import Image, Problem
+from gilder.core.times import passed
+from gilder.core.wanted import Wanted
+
+AGE = 3600.0  # seconds after which a parameter is looked at again, though nothing changed
+RETRY = 20.0  # and after which one that could not be written is
+LEAVING = 600.0  # and one that could not be deleted
+MOST = 800  # parameters in consumer accounts that status has room for
+NAMED = 5  # accounts in a message
+
+# What passes by itself; all else needs a person.
+PASSING = frozenset(
+    {
+        "AWSUnavailable",
+        "CredentialsUnusable",
+        "LimitExceeded",
+        "NotSharedWithConsumer",
+        "ParameterNotTaken",
+        "RoleNotAssumable",
+        "Throttled",
+    }
+)
+# After these nothing was written.
+UNTOUCHED = frozenset({"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs"})
+FIELD = "spec.publish.ssmParameter.accounts"
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is due in one account: AMIs to publish by Region, and parameters that go."""
+
+    account: str
+    name: str
+    put: Mapping[str, Image]
+    drop: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What is due now, and in how many seconds something is next. `told` is what status goes on to
+    say of all that is not due."""
+
+    due: tuple[Todo, ...] = ()
+    told: tuple[Published, ...] = ()
+    again: float | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def agenda(
+    want: Wanted,
+    served: Mapping[str, Image],
+    now: datetime,
+    *,
+    asked: bool = False,
+    leaving: bool = False,
+    at_once: int = 8,
+) -> Agenda:
+    """What is to be done in consumer accounts, `at_once` of them. Nothing is planned for accounts
+    where all is as it was told, unless somebody asked or it is an hour ago."""
+    spec = want.spec.publish.ssm_parameter if want.spec.publish is not None else None
+    before = {(t.account, t.region, t.name): t for t in want.memory.published if t.account}
+    if not before and (spec is None or not spec.accounts or leaving):
+        return Agenda()
+    name = spec.named(want.namespace, want.name) if spec is not None and not leaving else ""
+    accounts = sorted(spec.accounts) if spec is not None and name else []
+    regions = regions_of(want.spec)
+    problems: tuple[Problem, ...] = ()
+    if len(accounts) * len(regions) > MOST:
+        problems = (_too_many(len(accounts), len(regions)),)
+        accounts = accounts[: MOST // len(regions)]
+    pauses: dict[str, float] = {}
+    todo: dict[str, Todo] = {}
+    many = len(accounts)
+    for account in sorted({*accounts, *(a for a, _, _ in before)}):
+        put, drop, pause = {}, [], [AGE]
+        for region, image in sorted(served.items()) if account in accounts else ():
+            told = before.get((account, region, name))
+            wait = 0.0 if asked else _pause(told, image.id, now, many)
+            pause.append(wait)
+            if wait <= 0:
+                put[region] = image
+        for (whose, region, old), told in before.items():
+            wanted = account in accounts and region in regions
+            if whose != account or (wanted and old == name):
+                continue
+            new = before.get((account, region, name))
+            if wanted and (new is None or new.message):
+                continue  # the former one goes once the new one is there
+            tried = told.version == 0 and bool(told.message)
+            often = RETRY if leaving else LEAVING
+            wait = often - passed(told.at, now) if tried and not asked else 0.0
+            pause.append(wait)
+            if wait <= 0:
+                drop.append(told)
+        pauses[account] = min(pause)
+        if put or drop:
+            todo[account] = Todo(account, name, put, tuple(drop))
+    due = tuple(todo.values())[:at_once]
+    taken = {t.account for t in due}
+    left = [0.0 if a in todo else p for a, p in pauses.items() if a not in taken]
+    return Agenda(due, tuple(before.values()), max(1.0, min(left)) if left else None, problems)
+
+
+def _pause(told: Published | None, image: str, now: datetime, many: int) -> float:
+    """Seconds until a parameter is to be looked at; of many that fail each is less often."""
+    if told is None or (told.image_id != image and not told.message):
+        return 0.0
+    age = min(AGE, max(RETRY, float(many))) if told.message else AGE
+    return max(0.0, age - passed(told.at, now))
+
+
+def _too_many(accounts: int, regions: int) -> Problem:
+    return Problem(
+        "TooManyParameters",
+        f"{FIELD}: {accounts} accounts in {regions} Regions are more than the {MOST} parameters "
+        "that one GoldenImage publishes in consumer accounts. Name fewer accounts",
+    )
+
+
+def troubles(want: Wanted, told: Iterable[Published]) -> tuple[Problem, ...]:
+    """A Problem per kind of what keeps wanted parameters from being written.
+
+    What only could not be deleted is told in status and holds up nothing.
+    """
+    spec = want.spec.publish.ssm_parameter if want.spec.publish is not None else None
+    if spec is None:
+        return ()
+    name, regions = spec.named(want.namespace, want.name), regions_of(want.spec)
+    found: dict[str, list[Published]] = {}
+    for one in told:
+        wanted = one.account in spec.accounts and one.region in regions and one.name == name
+        if wanted and one.message:
+            found.setdefault(one.message.split(":", 1)[0], []).append(one)
+    return tuple(_trouble(reason, some) for reason, some in sorted(found.items()))
+
+
+def _trouble(reason: str, some: Sequence[Published]) -> Problem:
+    told = list(dict.fromkeys(t.message.split(": ", 1)[-1] for t in some))
+    more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return Problem(reason, "; ".join(told[:NAMED]) + more, reason not in PASSING)
+
+
+def not_shared(account: str, image: Image, key: str) -> Problem:
+    """AWS refuses a parameter whose AMI the account cannot see."""
+    return Problem(
+        "NotSharedWithConsumer",
+        f"{FIELD}: account {account} cannot see {image.id} in {image.region} yet. An ImageShare of "
+        f"GoldenImage {key} must let it launch: name the account in its spec.accounts",
+        permanent=False,
+        region=image.region,
+    )
+
+
+def no_role(account: str) -> Problem:
+    return Problem(
+        "NoConsumerRole",
+        f"{FIELD}: the operator's access file has no role for account {account}, or not for this "
+        "namespace. Ask the operator's administrator for an entry of consumers with a role there "
+        "and for namespaces[].consumers, or take the account out of the list",
+    )
+
+
+def left_behind(told: Published, reason: str, why: str) -> Problem:
+    """A parameter that cannot be deleted, which the deletion of its GoldenImage waits for."""
+    return Problem(
+        reason,
+        f"parameter {told.name} in {told.region} of account {told.account} is still there: {why}. "
+        'Mend it, or let go with the annotation goldenimage.dev/abandon: "true"',
+        permanent=False,
+        region=told.region,
+    )

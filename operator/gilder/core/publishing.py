@@ -1,0 +1,274 @@
+"""The plan of publishing: where the released version of a GoldenImage is told; pure.
+
+It adds to the plan of the image. What is published is `ImagePlan.served`, by Region: a Region in
+which nothing is served yet keeps what it tells.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+from gilder.api.goldenimage import Published
+from gilder.core.actions import (
+    DeleteParameter,
+    PruneTemplateVersions,
+    PutParameter,
+    ReleaseParameter,
+)
+from gilder.core.mapping import plan_map
+from gilder.core.needs import regions_of
+from gilder.core.observed import Image, Observed, Problem
+from gilder.core.plan import Draft, Plan, freeze
+from gilder.core.published import UNKNOWN, Maps, Parameter, Template
+from gilder.core.slots import POLL
+from gilder.core.templates import mark, plan_templates, prunable
+from gilder.core.times import passed
+from gilder.core.versions import ImagePlan
+from gilder.core.wanted import Wanted
+
+# AWS answers PutParameter before it has looked at the AMI, and drops a value that it does not like.
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-ec2-aliases.html
+TAKEN = 60.0  # seconds that it may take until a value shows
+UNSEEN = "written, and not seen yet"  # message of what was written just now
+
+EMPTY = Plan()
+
+Place = tuple[str, str, str, str]  # kind, account, Region, name
+
+
+def place(told: Published) -> Place:
+    return (told.kind, told.account, told.region, told.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """The part of a plan that publishes. `seen` is what was found as it should be; `gone` is what
+    status remembers and is not there any more, or not ours."""
+
+    plan: Plan = EMPTY
+    seen: tuple[Published, ...] = ()
+    gone: frozenset[Place] = frozenset()
+    abroad: tuple[Published, ...] = ()  # in consumer accounts, as it is now
+
+
+NOTHING = Publishing()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPlan(ImagePlan):
+    """An ImagePlan with the publishing in it."""
+
+    publishing: Publishing = NOTHING
+
+
+def plan_publish(
+    want: Wanted, image: ImagePlan, seen: Observed, now: datetime, maps: Maps = UNKNOWN
+) -> PublishPlan:
+    """The plan of an image with what tells its released version.
+
+    Nothing is planned for a GoldenImage that publishes nothing and has published nothing.
+    """
+    draft = Draft()
+    told = [t for t in want.memory.published if not t.account]
+    if want.spec.publish is None and not told and not maps.mine:
+        return _joined(image, NOTHING)
+    found: list[Published] = []
+    gone = _parameters(want, image, seen, now, draft, found)
+    gone |= plan_templates(want, image.served, seen, draft, found)
+    gone |= plan_map(want, image, maps, image.plan.actions, draft, found)
+    return _joined(image, Publishing(freeze(draft), tuple(found), frozenset(gone)))
+
+
+def with_abroad(
+    image: ImagePlan, told: tuple[Published, ...], problems: Iterable[Problem]
+) -> ImagePlan:
+    """A plan with what was found in consumer accounts."""
+    if not isinstance(image, PublishPlan):
+        return image
+    known = tuple(dict.fromkeys((*image.plan.problems, *problems)))
+    part = image.publishing
+    mine = tuple(dict.fromkeys((*part.plan.problems, *problems)))
+    return replace(
+        image,
+        plan=replace(image.plan, problems=known),
+        publishing=replace(part, plan=replace(part.plan, problems=mine), abroad=told),
+    )
+
+
+def _joined(image: ImagePlan, part: Publishing) -> PublishPlan:
+    whole = Plan(
+        (*image.plan.actions, *part.plan.actions),
+        tuple(dict.fromkeys((*image.plan.problems, *part.plan.problems))),
+        (*image.plan.waiting, *part.plan.waiting),
+        min(
+            (r for r in (image.plan.retry_after, part.plan.retry_after) if r is not None),
+            default=None,
+        ),
+    )
+    values = {f.name: getattr(image, f.name) for f in fields(ImagePlan)}
+    return PublishPlan(**{**values, "plan": whole}, publishing=part)
+
+
+def _parameters(
+    want: Wanted,
+    image: ImagePlan,
+    seen: Observed,
+    now: datetime,
+    draft: Draft,
+    found: list[Published],
+) -> set[Place]:
+    """Parameters of the image's own account; those that status has and that are gone."""
+    publish = want.spec.publish
+    spec = publish.ssm_parameter if publish is not None else None
+    name = spec.named(want.namespace, want.name) if spec is not None else ""
+    ready = set()
+    for region, ami in sorted(image.served.items()) if name else ():
+        if _parameter(want, name, region, ami, image.version, seen, now, draft, found):
+            ready.add(region)
+    gone: set[Place] = set()
+    wanted = regions_of(want.spec) if name else frozenset[str]()
+    for region, view in sorted(seen.regions.items()):
+        if view.problem is not None:
+            continue
+        for old in sorted(_ours_in(want, seen, region)):
+            if old == name and region in wanted:
+                continue
+            there = view.published.get(old)
+            mine = isinstance(there, Parameter) and there.owner == want.key
+            if isinstance(there, Problem):
+                draft.note(there)
+            elif mine or (there is None and old in view.tagged.get(want.key, ())):
+                if region in ready or region not in wanted:
+                    draft.do(
+                        DeleteParameter(
+                            region=region, name=old, owner=want.key, cluster=want.cluster
+                        )
+                    )
+            else:
+                gone.add(("Parameter", "", region, old))
+    return gone
+
+
+def _ours_in(want: Wanted, seen: Observed, region: str) -> set[str]:
+    """Names of parameters in a Region that we wrote, by their tags or by status."""
+    told = {
+        t.name
+        for t in want.memory.published
+        if t.kind == "Parameter" and not t.account and t.region == region
+    }
+    return told | set(seen.region(region).tagged.get(want.key, ()))
+
+
+def _parameter(
+    want: Wanted,
+    name: str,
+    region: str,
+    ami: Image,
+    version: int,
+    seen: Observed,
+    now: datetime,
+    draft: Draft,
+    found: list[Published],
+) -> bool:
+    """Whether the parameter of one Region has the AMI of it; otherwise what makes it so."""
+    there = seen.region(region).published.get(name)
+    if isinstance(there, Problem):
+        draft.note(there)
+        return False
+    if there is not None and there.owner != want.key:
+        draft.note(not_ours(name, region, there.owner, want.key, want.cluster))
+        return False
+    number = ami.version or version
+    if there is not None and there.value == ami.id:
+        found.append(
+            Published(kind="Parameter", name=name, region=region, image_id=ami.id, version=number)
+        )
+        return True
+    told = known(want, ("Parameter", "", region, name))
+    same = told is not None and told.image_id == ami.id
+    if same and told is not None and told.message:
+        if passed(told.at, now) < TAKEN:
+            draft.wait(f"parameter {name} in {region} to show {ami.id}", POLL)
+            return False
+        draft.note(
+            Problem(
+                "ParameterNotTaken",
+                f"spec.publish.ssmParameter: {name} in {region} was set to {ami.id} and does not "
+                "show it. It is written again",
+                permanent=False,
+                region=region,
+            )
+        )
+    draft.do(
+        PutParameter(
+            region=region,
+            name=name,
+            image=ami.id,
+            version=number,
+            owner=want.key,
+            cluster=want.cluster,
+            exists=there is not None,
+            heals=same and told is not None and not told.message,
+        )
+    )
+    return False
+
+
+def known(want: Wanted, at: Place) -> Published | None:
+    """What status remembers of a place."""
+    return next((t for t in want.memory.published if place(t) == at), None)
+
+
+def not_ours(
+    name: str, region: str, owner: str, key: str, cluster: str, account: str = ""
+) -> Problem:
+    """A parameter that stands in the way of GoldenImage `key`, and how to go on."""
+    whose = f"belongs to GoldenImage {owner}" if owner else "was not written by this operator"
+    where = f"{region} of account {account}" if account else region
+    return Problem(
+        "ParameterNotOurs",
+        f"spec.publish.ssmParameter.name: parameter {name} in {where} {whose} and stays as it is. "
+        "Choose another name, delete the parameter, or hand it over with the tags "
+        f"goldenimage.dev/cluster={cluster} and goldenimage.dev/image={key}",
+        region=region,
+    )
+
+
+def plan_unpublish(want: Wanted, seen: Observed) -> Plan:
+    """What spec.deletionPolicy asks of what was published, before any AMI goes.
+
+    Retain leaves everything. Orphan takes our tags off the parameters. Delete deletes them, and
+    versions of launch templates that we made and nobody uses; a default version stays, and keeps
+    its AMI. A ConfigMap goes with the GoldenImage, which owns it.
+    """
+    draft = Draft()
+    policy = want.spec.deletion_policy
+    if policy == "Retain":
+        return freeze(draft)
+    for region, view in sorted(seen.regions.items()):
+        if view.problem is not None:
+            continue
+        for name in sorted(_ours_in(want, seen, region)):
+            there = view.published.get(name)
+            if isinstance(there, Problem):
+                draft.note(there)
+                continue
+            if there is None and name not in view.tagged.get(want.key, ()):
+                continue
+            if there is not None and there.owner != want.key:
+                continue
+            kind = DeleteParameter if policy == "Delete" else ReleaseParameter
+            draft.do(kind(region=region, name=name, owner=want.key, cluster=want.cluster))
+        if policy == "Delete":
+            _prune_all(want, region, view.templates, draft)
+    return freeze(draft)
+
+
+def _prune_all(
+    want: Wanted, region: str, templates: Mapping[str, Template | Problem], draft: Draft
+) -> None:
+    for template in templates.values():
+        if isinstance(template, Template):
+            old = prunable(template, mark(want.cluster, want.key), keep=0)
+            if old:
+                draft.do(PruneTemplateVersions(region=region, template=template.id, versions=old))
