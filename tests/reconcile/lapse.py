@@ -91,7 +91,7 @@ class Lapse:
         self.status, self.again = outcome.status, outcome.again
         self.events += outcome.events
         self.released = outcome.release
-        return bool(outcome.results)
+        return any(r.done for r in outcome.results)
 
     def settle(self) -> None:
         """Reconcile until nothing is left to be done now; polls find time standing still."""

@@ -1,38 +1,13 @@
 """Retention against AWS over HTTP, over days: what goes, what is announced first, what stays."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from lapse import DAY, DR, HOME, HOUR, KEY, MINUTE, OTHER_ACCOUNT, Lapse
 
-from gilder.sandbox.aws.server import SandboxAws, start_aws
-
 KEEP_TWO = {"keep": 2, "gracePeriod": "24h", "unusedFor": "0m"}
 COMPONENT = f"arn:aws:imagebuilder:{HOME}:aws:component/update-linux/x.x.x"
 Make = Callable[..., Lapse]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxAws]:
-    with start_aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-def make(server: SandboxAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    server.reset()
-    for name, value in server.client_env().items():
-        monkeypatch.setenv(name, value)
-    made: list[Lapse] = []
-
-    def begin(**spec: Any) -> Lapse:
-        made.append(Lapse(server, **spec))
-        return made[-1]
-
-    yield begin
-    for one in made:
-        one.engine.close()
 
 
 def test_what_goes_is_announced_and_goes_after_the_grace_period(make: Make) -> None:

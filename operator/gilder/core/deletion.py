@@ -48,6 +48,8 @@ def plan_deletion(want: Wanted, seen: Observed, uses: Mapping[str, Use], now: da
     for image in sorted(owned, key=lambda i: (i.region == want.spec.region, i.version)):
         if policy == "Orphan":
             _let_go(image, draft)
+        elif image.region == want.spec.region and _goes_elsewhere(want, draft):
+            continue  # Regions are worked on side by side, so home comes in a later look
         elif _may_go(want, image, uses.get(image.id), now, draft):
             draft.do(
                 DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
@@ -64,6 +66,12 @@ def plan_deletion(want: Wanted, seen: Observed, uses: Mapping[str, Use], now: da
                 keys = tuple(sorted(k for k in snapshot.tags if k.startswith(TAG_PREFIX)))
                 draft.do(UntagResources(region=region, resources=(snapshot.id,), keys=keys))
     return freeze(draft)
+
+
+def _goes_elsewhere(want: Wanted, draft: Draft) -> bool:
+    """Whether a copy goes in this look."""
+    going = (a for a in draft.actions if isinstance(a, DeregisterImage))
+    return any(a.region != want.spec.region for a in going)
 
 
 def _let_go(image: Image, draft: Draft) -> None:
