@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-ec2
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gilder.api.names import TAG_CLUSTER, TAG_IMAGE, TAG_PREFIX, TAG_VERSION
 from gilder.aws.permissions import needs
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 PAGE = 50  # parameters per DescribeParameters, 50 at most
-DATA_TYPE = "aws:ec2:image"
+TYPE, DATA_TYPE = "String", "aws:ec2:image"
 
 # DescribeParameters shows descriptions and no tags. The description is a copy of the tags that
 # saves a call per parameter; before anything is changed the tags themselves are asked.
@@ -33,11 +33,12 @@ class NotOursError(Exception):
 @dataclass(frozen=True, slots=True)
 class Head:
     """A parameter with the tag of our cluster. `stamp` changes with its value; `owner` is empty
-    where the description does not tell."""
+    where the description does not tell, and `other` where its types are as they should be."""
 
     name: str
     owner: str
     stamp: str
+    other: str = ""
 
 
 def describe(image: str, version: int) -> str:
@@ -58,8 +59,14 @@ def tagged(ssm: "SSMClient", cluster: str) -> dict[str, Head]:
             said = _DESCRIPTION.fullmatch(raw.get("Description", ""))
             # Made anew it is version 1 again, at another time.
             stamp = f"{raw.get('Version')} {raw.get('LastModifiedDate')}"
-            found[raw["Name"]] = Head(raw["Name"], said[1] if said else "", stamp)
+            whose = said[1] if said else ""
+            found[raw["Name"]] = Head(raw["Name"], whose, stamp, _other(raw))
     return found
+
+
+def _other(raw: Mapping[str, Any]) -> str:
+    kind, data = raw.get("Type", TYPE), raw.get("DataType", DATA_TYPE)
+    return "" if (kind, data) == (TYPE, DATA_TYPE) else f"{kind} of data type {data}"
 
 
 @needs("ssm:ListTagsForResource")
@@ -89,20 +96,21 @@ def put(
             Name=name,
             Description=text,
             Value=image,
-            Type="String",
+            Type=TYPE,
             DataType=DATA_TYPE,
             Tags=[{"Key": k, "Value": v} for k, v in sorted(_tags(of, cluster, version).items())],
         )
         return
     _check(ssm, name, of, cluster)
-    # Tags and Overwrite exclude one another.
-    ssm.put_parameter(
-        Name=name, Description=text, Value=image, Type="String", DataType=DATA_TYPE, Overwrite=True
-    )
+    # Tags and Overwrite exclude one another. The value comes last, since it is what is looked at to
+    # tell whether all was done.
     ssm.add_tags_to_resource(
         ResourceType="Parameter",
         ResourceId=name,
         Tags=[{"Key": TAG_VERSION, "Value": str(version)}],
+    )
+    ssm.put_parameter(
+        Name=name, Description=text, Value=image, Type=TYPE, DataType=DATA_TYPE, Overwrite=True
     )
 
 

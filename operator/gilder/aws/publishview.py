@@ -88,7 +88,11 @@ class PublishView:
                 found[name] = value
             elif value:
                 whose = self._owner(sessions, cluster, name, since)
-                found[name] = whose if isinstance(whose, Problem) else Parameter(name, value, whose)
+                head = self._heads.get(name)
+                other = head.other if head is not None else ""
+                found[name] = (
+                    whose if isinstance(whose, Problem) else Parameter(name, value, whose, other)
+                )
         return found, self._index
 
     def _list(self, sessions: Sessions, cluster: str) -> None:

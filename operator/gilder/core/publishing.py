@@ -30,6 +30,7 @@ from gilder.core.wanted import Wanted
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-ec2-aliases.html
 TAKEN = 60.0  # seconds that it may take until a value shows
 UNSEEN = "written, and not seen yet"  # message of what was written just now
+AGAIN = "written again, and not seen yet"
 
 EMPTY = Plan()
 
@@ -129,6 +130,8 @@ def _parameters(
     wanted = regions_of(want.spec) if name else frozenset[str]()
     for region, view in sorted(seen.regions.items()):
         if view.problem is not None:
+            if region in wanted:
+                draft.note(view.problem)  # it is not known what is told there
             continue
         for old in sorted(_ours_in(want, seen, region)):
             if old == name and region in wanted:
@@ -178,6 +181,9 @@ def _parameter(
     if there is not None and there.owner != want.key:
         draft.note(not_ours(name, region, there.owner, want.key, want.cluster))
         return False
+    if there is not None and there.other:
+        draft.note(of_other_type(name, region, there.other))
+        return False
     number = ami.version or version
     if there is not None and there.value == ami.id:
         found.append(
@@ -187,18 +193,12 @@ def _parameter(
     told = known(want, ("Parameter", "", region, name))
     same = told is not None and told.image_id == ami.id
     if same and told is not None and told.message:
-        if passed(told.at, now) < TAKEN:
+        waits = passed(told.at, now) < TAKEN
+        if told.message == AGAIN or not waits:
+            draft.note(not_taken(name, region, ami.id))
+        if waits:
             draft.wait(f"parameter {name} in {region} to show {ami.id}", POLL)
             return False
-        draft.note(
-            Problem(
-                "ParameterNotTaken",
-                f"spec.publish.ssmParameter: {name} in {region} was set to {ami.id} and does not "
-                "show it. It is written again",
-                permanent=False,
-                region=region,
-            )
-        )
     draft.do(
         PutParameter(
             region=region,
@@ -232,6 +232,40 @@ def not_ours(
         f"goldenimage.dev/cluster={cluster} and goldenimage.dev/image={key}",
         region=region,
     )
+
+
+def not_taken(name: str, region: str, image: str, account: str = "") -> Problem:
+    """AWS said yes to a value, and does not show it."""
+    where = f"{region} of account {account}" if account else region
+    return Problem(
+        "ParameterNotTaken",
+        f"spec.publish.ssmParameter: {name} in {where} was set to {image} and does not show it. "
+        "It is written again",
+        permanent=False,
+        region=region,
+    )
+
+
+def of_other_type(name: str, region: str, other: str) -> Problem:
+    """A parameter of ours that cannot hold an AMI, since AWS changes neither of its types."""
+    return Problem(
+        "ParameterOfAnotherType",
+        f"spec.publish.ssmParameter.name: parameter {name} in {region} is a {other}, where a String "
+        "of data type aws:ec2:image is needed, and AWS cannot change that. Delete the parameter; "
+        "it is made anew",
+        region=region,
+    )
+
+
+def refused(problem: Problem) -> Problem:
+    """What AWS said when a parameter was to be written, with the field that it came from."""
+    if problem.reason != "AWSError":
+        return problem
+    if ": ParameterAlreadyExists: " in problem.message:
+        return replace(problem, permanent=False)  # somebody was faster; seen in the next look
+    told = f"spec.publish.ssmParameter: {problem.message}. Correct it; a parameter that is there "
+    told += "and is no String of data type aws:ec2:image must be deleted first"
+    return Problem("ParameterRefused", told, True, problem.region)
 
 
 def plan_unpublish(want: Wanted, seen: Observed) -> Plan:

@@ -16,7 +16,7 @@ from gilder.core.actions import (
     SetTemplateImage,
 )
 from gilder.core.conditions import Verdict
-from gilder.core.publishing import UNSEEN, Place, PublishPlan, place
+from gilder.core.publishing import AGAIN, UNSEEN, Place, PublishPlan, place
 from gilder.core.results import Result
 from gilder.core.versions import ImagePlan
 
@@ -70,6 +70,9 @@ def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now:
                 at=now,
                 message=UNSEEN,
             )
+            before = told.get(place(one))
+            if before is not None and before.message and before.image_id == one.image_id:
+                one = one.model_copy(update={"message": AGAIN})
             told[place(one)] = one
         case DeleteParameter() if not action.account:
             told.pop(("Parameter", "", action.region, action.name), None)

@@ -64,6 +64,7 @@ from gilder.core.actions import (
 )
 from gilder.core.observed import NOBODY, Problem
 from gilder.core.publishing import not_ours
+from gilder.core.publishing import refused as refused_parameter
 from gilder.core.results import Result
 from gilder.core.sharing import without
 from gilder.reconcile.ports import (
@@ -406,8 +407,6 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
         return _denied(action, problem)
     if problem.reason != "AWSError":
         return problem
-    if isinstance(action, PutParameter) and ": ParameterAlreadyExists: " in problem.message:
-        return replace(problem, permanent=False)  # somebody was faster; seen in the next look
     told, region = f"{problem.message}. Correct it", problem.region
     match action:
         case StartBuild():
@@ -415,7 +414,9 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
         case LaunchTest():
             return Problem("TestRefused", f"spec.gates.ssm.instance: {told}", True, region)
         case PutParameter():
-            return Problem("ParameterRefused", f"spec.publish.ssmParameter: {told}", True, region)
+            return refused_parameter(problem)
+        case PruneTemplateVersions():
+            return Problem("TemplateVersionsKept", f"{problem.message}. They stay", False, region)
         case SetTemplateImage():
             field = "spec.publish.launchTemplates"
             return Problem("LaunchTemplateRefused", f"{field}: {told}", True, region)
