@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-ec2
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gilder.api.names import TAG_CLUSTER, TAG_IMAGE, TAG_PREFIX, TAG_VERSION
 from gilder.aws.permissions import needs
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 PAGE = 50  # parameters per DescribeParameters, 50 at most
-TYPE, DATA_TYPE = "String", "aws:ec2:image"
+TYPE: Literal["String"] = "String"
+DATA_TYPE = "aws:ec2:image"
 
 # DescribeParameters shows descriptions and no tags. The description is a copy of the tags that
 # saves a call per parameter; before anything is changed the tags themselves are asked.

@@ -6,6 +6,8 @@ from gilder.api import GoldenImage
 from gilder.api.conditions import ConditionType
 from gilder.api.goldenimage import Published
 from gilder.core import report
+from gilder.core.abroad import NAMED
+from gilder.core.abroad import UNSEEN as UNSEEN_ABROAD
 from gilder.core.actions import (
     PUBLISHING,
     DeleteConfigMap,
@@ -84,7 +86,7 @@ def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now:
                 kind="ConfigMap",
                 name=action.manifest["metadata"]["name"],
                 image_id=home.id if home is not None else "",
-                version=plan.version,
+                version=home.version or plan.version if home is not None else plan.version,
                 at=now,
             )
             told[place(one)] = one
@@ -110,6 +112,9 @@ def tell_published(
     if not plan.served:
         return [Verdict(kind, "False", "NothingReleased", "no version is released yet")]
     pending = [a.describe() for a in part.actions]
+    unseen = sorted({t.account for t in told if t.account and t.message == UNSEEN_ABROAD})
+    if unseen:
+        pending.append(f"parameters of {', '.join(unseen[:NAMED])} to show what was written")
     if pending or part.waiting:
         return [Verdict(kind, "False", "Publishing", "; ".join((*pending, *part.waiting)))]
     return [Verdict(kind, "True", "Published", summary(plan.version, told))]
