@@ -34,12 +34,11 @@ class NotOursError(Exception):
 @dataclass(frozen=True, slots=True)
 class Head:
     """A parameter with the tag of our cluster. `stamp` changes with its value; `owner` is empty
-    where the description does not tell, and `other` where its types are as they should be."""
+    where the description does not tell."""
 
     name: str
     owner: str
     stamp: str
-    other: str = ""
 
 
 def describe(image: str, version: int) -> str:
@@ -60,12 +59,12 @@ def tagged(ssm: "SSMClient", cluster: str) -> dict[str, Head]:
             said = _DESCRIPTION.fullmatch(raw.get("Description", ""))
             # Made anew it is version 1 again, at another time.
             stamp = f"{raw.get('Version')} {raw.get('LastModifiedDate')}"
-            whose = said[1] if said else ""
-            found[raw["Name"]] = Head(raw["Name"], whose, stamp, _other(raw))
+            found[raw["Name"]] = Head(raw["Name"], said[1] if said else "", stamp)
     return found
 
 
-def _other(raw: Mapping[str, Any]) -> str:
+def other(raw: Mapping[str, Any]) -> str:
+    """Type and data type of a parameter, where they are not those that an AMI is published with."""
     kind, data = raw.get("Type", TYPE), raw.get("DataType", DATA_TYPE)
     return "" if (kind, data) == (TYPE, DATA_TYPE) else f"{kind} of data type {data}"
 

@@ -33,7 +33,9 @@ PASSING = frozenset(
     }
 )
 # After these nothing was written.
-UNTOUCHED = frozenset({"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs"})
+UNTOUCHED = frozenset(
+    {"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs", "ParameterOfAnotherType"}
+)
 UNSEEN = "Written: not seen yet"  # the first look after a write tells
 FIELD = "spec.publish.ssmParameter.accounts"
 

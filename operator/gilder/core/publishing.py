@@ -250,11 +250,12 @@ def not_taken(name: str, region: str, image: str, account: str = "") -> Problem:
     )
 
 
-def of_other_type(name: str, region: str, other: str) -> Problem:
+def of_other_type(name: str, region: str, other: str, account: str = "") -> Problem:
     """A parameter of ours that cannot hold an AMI, since AWS changes neither of its types."""
+    where = f"{region} of account {account}" if account else region
     return Problem(
         "ParameterOfAnotherType",
-        f"spec.publish.ssmParameter.name: parameter {name} in {region} is a {other}, where a "
+        f"spec.publish.ssmParameter.name: parameter {name} in {where} is a {other}, where a "
         "String of data type aws:ec2:image is needed, and AWS cannot change that. Delete the "
         "parameter; it is made anew",
         region=region,

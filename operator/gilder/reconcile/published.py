@@ -12,7 +12,7 @@ from gilder.aws.sessions import Sessions
 from gilder.core.abroad import UNSEEN, UNTOUCHED, Todo, agenda, no_role, not_shared, troubles
 from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 from gilder.core.observed import Image, Problem
-from gilder.core.publishing import Place, known, not_ours, not_taken, place, refused
+from gilder.core.publishing import Place, known, not_ours, not_taken, of_other_type, place, refused
 from gilder.core.results import Result
 from gilder.core.times import rfc3339
 from gilder.core.wanted import Wanted
@@ -126,11 +126,13 @@ class ConsumerParameters:
         doing = f"publishing {todo.name} in {region} of {account}"
         try:
             ssm = sessions.ssm(region)
-            value = calls.parameter(ssm, todo.name)
+            value, other = calls.parameter(ssm, todo.name)
             if value:
                 owner = calls.parameter_owner(ssm, todo.name, want.cluster)
                 if owner != want.key:
                     return not_ours(todo.name, region, owner, want.key, want.cluster, account)
+            if other:
+                return of_other_type(todo.name, region, other, account)
             if value == image.id:
                 return None
             if image.id not in calls.visible(sessions.ec2(region), [image.id]):
