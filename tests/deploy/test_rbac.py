@@ -39,6 +39,7 @@ CALLS: dict[str, set[Right]] = {
     "put_map PATCH": {("patch", "configmaps")},
     "put_map GET": {("list", "configmaps")},
     "delete_map DELETE": {("delete", "configmaps")},
+    "release_map PATCH": {("patch", "configmaps")},
     "log GET": {("list", "pods")},
     "log text": {("get", "pods/log")},
 }

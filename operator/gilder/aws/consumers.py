@@ -104,9 +104,11 @@ def untag(ec2: "EC2Client", ids: Sequence[str], keys: Sequence[str]) -> None:
 
 
 @needs("ssm:GetParameters")
-def parameter(ssm: "SSMClient", name: str) -> str:
-    """The value of a parameter of this account; empty when there is none."""
-    return resources.parameters(ssm, [name]).get(name, "")
+def parameter(ssm: "SSMClient", name: str) -> tuple[str, str]:
+    """The value of a parameter of this account, and its types as parameters.other has them; both
+    empty when there is none."""
+    raw = resources.whole_parameters(ssm, [name]).get(name)
+    return ("", "") if raw is None else (raw["Value"], parameters.other(raw))
 
 
 @needs("ssm:ListTagsForResource")

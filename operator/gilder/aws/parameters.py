@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-ec2
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from gilder.api.names import TAG_CLUSTER, TAG_IMAGE, TAG_PREFIX, TAG_VERSION
 from gilder.aws.permissions import needs
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 PAGE = 50  # parameters per DescribeParameters, 50 at most
+TYPE: Literal["String"] = "String"
 DATA_TYPE = "aws:ec2:image"
 
 # DescribeParameters shows descriptions and no tags. The description is a copy of the tags that
@@ -62,6 +63,12 @@ def tagged(ssm: "SSMClient", cluster: str) -> dict[str, Head]:
     return found
 
 
+def other(raw: Mapping[str, Any]) -> str:
+    """Type and data type of a parameter, where they are not those that an AMI is published with."""
+    kind, data = raw.get("Type", TYPE), raw.get("DataType", DATA_TYPE)
+    return "" if (kind, data) == (TYPE, DATA_TYPE) else f"{kind} of data type {data}"
+
+
 @needs("ssm:ListTagsForResource")
 def owner(ssm: "SSMClient", name: str, cluster: str) -> str:
     """The GoldenImage that a parameter's tags name, if they name this cluster; else empty.
@@ -89,20 +96,21 @@ def put(
             Name=name,
             Description=text,
             Value=image,
-            Type="String",
+            Type=TYPE,
             DataType=DATA_TYPE,
             Tags=[{"Key": k, "Value": v} for k, v in sorted(_tags(of, cluster, version).items())],
         )
         return
     _check(ssm, name, of, cluster)
-    # Tags and Overwrite exclude one another.
-    ssm.put_parameter(
-        Name=name, Description=text, Value=image, Type="String", DataType=DATA_TYPE, Overwrite=True
-    )
+    # Tags and Overwrite exclude one another. The value comes last, since it is what is looked at to
+    # tell whether all was done.
     ssm.add_tags_to_resource(
         ResourceType="Parameter",
         ResourceId=name,
         Tags=[{"Key": TAG_VERSION, "Value": str(version)}],
+    )
+    ssm.put_parameter(
+        Name=name, Description=text, Value=image, Type=TYPE, DataType=DATA_TYPE, Overwrite=True
     )
 
 

@@ -54,6 +54,7 @@ class PublishView:
         self._clock = clock
         self._listed_at = NEVER
         self._heads: dict[str, Head] = {}
+        self.types: dict[str, str] = {}  # of parameters as last read: parameters.other
         self._owners: Remembered[str, str] = Remembered()  # where the listing does not tell
         self._lack: Problem | None = None
         self._index: dict[str, tuple[str, ...]] = {}
@@ -88,7 +89,10 @@ class PublishView:
                 found[name] = value
             elif value:
                 whose = self._owner(sessions, cluster, name, since)
-                found[name] = whose if isinstance(whose, Problem) else Parameter(name, value, whose)
+                other = self.types.get(name, "")
+                found[name] = (
+                    whose if isinstance(whose, Problem) else Parameter(name, value, whose, other)
+                )
         return found, self._index
 
     def _list(self, sessions: Sessions, cluster: str) -> None:

@@ -14,6 +14,7 @@ from gilder.core.observed import Instance, Snapshot
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ssm.client import SSMClient
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 FILTER_VALUES = 200  # values of one filter, 200 at most
 TAGGED = 1000  # resources per CreateTags, 1000 at most
@@ -115,10 +116,15 @@ def regions(ec2: "EC2Client") -> dict[str, bool]:
 @needs("ssm:GetParameters")
 def parameters(ssm: "SSMClient", names: Iterable[str]) -> dict[str, str]:
     """Parameter name to value; names that do not exist are left out."""
+    return {name: raw["Value"] for name, raw in whole_parameters(ssm, names).items()}
+
+
+@needs("ssm:GetParameters")
+def whole_parameters(ssm: "SSMClient", names: Iterable[str]) -> dict[str, "ParameterTypeDef"]:
+    """Parameters by name; names that do not exist are left out."""
     wanted = sorted(set(names))
-    found: dict[str, str] = {}
+    found: dict[str, ParameterTypeDef] = {}
     for start in range(0, len(wanted), PARAMETERS):
         answer = ssm.get_parameters(Names=wanted[start : start + PARAMETERS])
-        for parameter in answer["Parameters"]:
-            found[parameter["Name"]] = parameter["Value"]
+        found |= {raw["Name"]: raw for raw in answer["Parameters"]}
     return found

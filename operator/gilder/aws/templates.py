@@ -29,8 +29,13 @@ NOT_THERE = frozenset(
         "InvalidLaunchTemplateName.NotFoundException",
     }
 )
+GONE = "launchTemplateVersionDoesNotExist"
 NO_TEMPLATE = Template("")
 _ID = re.compile(r"lt-[0-9a-f]{8,17}")
+
+
+class KeptError(Exception):
+    """A version that AWS does not delete, such as one that is the default by now."""
 
 
 @needs("ec2:DescribeLaunchTemplateVersions")
@@ -66,11 +71,19 @@ def default(ec2: "EC2Client", written: str) -> Template:
 @needs("ec2:DescribeLaunchTemplateVersions")
 def versions(ec2: "EC2Client", template: str) -> tuple[TemplateVersion, ...]:
     """Versions of a launch template that some operator of ours made."""
+    _, found = _all(ec2, template)
+    return found
+
+
+def _all(ec2: "EC2Client", template: str) -> tuple[int, tuple[TemplateVersion, ...]]:
+    """The number of the default version, and versions that some operator of ours made."""
     pages = ec2.get_paginator("describe_launch_template_versions").paginate(
         LaunchTemplateId=template, PaginationConfig={"PageSize": PAGE}
     )
-    found = [_version(raw) for page in pages for raw in page["LaunchTemplateVersions"]]
-    return tuple(v for v in found if mark_of(v.description))
+    raws = [raw for page in pages for raw in page["LaunchTemplateVersions"]]
+    default = next((raw["VersionNumber"] for raw in raws if raw.get("DefaultVersion")), 0)
+    found = (_version(raw) for raw in raws)
+    return default, tuple(v for v in found if mark_of(v.description))
 
 
 @needs("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate")
@@ -86,14 +99,18 @@ def set_image(
 ) -> str:
     """Make a version from the default one that has another AMI, and make it the default.
 
-    A version that was made for this step already is used again. The number of the version.
+    A version that was made for this step already is used again. The number of the version; empty
+    when the default is not `source` any more: somebody changed it, and it is looked at anew.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplateVersion.html
     """
-    number = reusable(versions(ec2, template), mark, image, source)
+    default, made = _all(ec2, template)
+    if default != source:
+        return ""
+    number = reusable(made, mark, image, source)
     if not number:
         answer = ec2.create_launch_template_version(
             LaunchTemplateId=template,
-            SourceVersion=DEFAULT,
+            SourceVersion=str(source),
             VersionDescription=description,
             LaunchTemplateData={"ImageId": image},
             ClientToken=token,
@@ -105,15 +122,20 @@ def set_image(
 
 @needs("ec2:DeleteLaunchTemplateVersions")
 def delete_versions(ec2: "EC2Client", template: str, numbers: Sequence[int]) -> None:
-    """Delete versions; one that is gone, or is the default by now, is left as it is.
+    """Delete versions; one that is gone is no error. Raises KeptError.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersions.html
     """
     for start in range(0, len(numbers), DELETED):
-        ec2.delete_launch_template_versions(
+        answer = ec2.delete_launch_template_versions(
             LaunchTemplateId=template,
             Versions=[str(n) for n in numbers[start : start + DELETED]],
         )
+        for one in answer.get("UnsuccessfullyDeletedLaunchTemplateVersions", []):
+            said = one.get("ResponseError", {})
+            if said.get("Code") != GONE:
+                told = f"version {one.get('VersionNumber')}: {said.get('Message', '')}"
+                raise KeptError(told)
 
 
 @needs("autoscaling:DescribeAutoScalingGroups")

@@ -16,6 +16,7 @@ from gilder.api.names import TAG_BUILD
 from gilder.api.selection import NewestImage
 from gilder.aws import errors, images, keys, resources, snapshots
 from gilder.aws.images import Raw
+from gilder.aws.parameters import other
 from gilder.aws.publishview import PublishView, publishes
 from gilder.aws.remembered import NEVER, Clock, Remembered
 from gilder.aws.sessions import Sessions
@@ -422,8 +423,9 @@ class Views:
         began = self.now()
         fresh: dict[str, str | Problem]
         try:
-            values = resources.parameters(self.sessions.ssm(region.name), left)
-            fresh = {n: values.get(n, "") for n in left}
+            raws = resources.whole_parameters(self.sessions.ssm(region.name), left)
+            fresh = {n: raws[n]["Value"] if n in raws else "" for n in left}
+            region.publish.types |= {n: other(raw) for n, raw in raws.items()}
         except errors.AWS_ERRORS as error:
             lack = errors.problem(error, "reading SSM parameters", region.name)
             fresh = dict.fromkeys(left, lack)

@@ -5,12 +5,12 @@ version 0 marks what is to go and could not be deleted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gilder.api.goldenimage import Published
 from gilder.core.needs import regions_of
-from gilder.core.observed import Image, Problem
+from gilder.core.observed import Image, Problem, Use
 from gilder.core.times import passed
 from gilder.core.wanted import Wanted
 
@@ -33,7 +33,10 @@ PASSING = frozenset(
     }
 )
 # After these nothing was written.
-UNTOUCHED = frozenset({"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs"})
+UNTOUCHED = frozenset(
+    {"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs", "ParameterOfAnotherType"}
+)
+UNSEEN = "Written: not seen yet"  # the first look after a write tells
 FIELD = "spec.publish.ssmParameter.accounts"
 
 
@@ -75,6 +78,7 @@ def agenda(
         return Agenda()
     name = spec.named(want.namespace, want.name) if spec is not None and not leaving else ""
     accounts = sorted(spec.accounts) if spec is not None and name else []
+    listed = frozenset(accounts)
     regions = regions_of(want.spec)
     problems: tuple[Problem, ...] = ()
     if len(accounts) * len(regions) > MOST:
@@ -92,7 +96,7 @@ def agenda(
             if wait <= 0:
                 put[region] = image
         for (whose, region, old), told in before.items():
-            wanted = account in accounts and region in regions
+            wanted = account in listed and region in regions
             if whose != account or (wanted and old == name):
                 continue
             new = before.get((account, region, name))
@@ -141,7 +145,7 @@ def troubles(want: Wanted, told: Iterable[Published]) -> tuple[Problem, ...]:
     found: dict[str, list[Published]] = {}
     for one in told:
         wanted = one.account in spec.accounts and one.region in regions and one.name == name
-        if wanted and one.message:
+        if wanted and one.message and one.message != UNSEEN:
             found.setdefault(one.message.split(":", 1)[0], []).append(one)
     return tuple(_trouble(reason, some) for reason, some in sorted(found.items()))
 
@@ -150,6 +154,18 @@ def _trouble(reason: str, some: Sequence[Published]) -> Problem:
     told = list(dict.fromkeys(t.message.split(": ", 1)[-1] for t in some))
     more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
     return Problem(reason, "; ".join(told[:NAMED]) + more, reason not in PASSING)
+
+
+def keeping(want: Wanted, uses: Mapping[str, Use]) -> dict[str, Use]:
+    """`uses` with the parameters of consumer accounts that could not be moved on yet: no report of
+    AWS tells of these."""
+    found = dict(uses)
+    for one in want.memory.published:
+        use = found.get(one.image_id)
+        if one.account and one.version and use is not None:
+            by = f"parameter {one.name} in {one.region} of account {one.account}"
+            found[one.image_id] = replace(use, others=(*use.others, by))
+    return found
 
 
 def not_shared(account: str, image: Image, key: str) -> Problem:

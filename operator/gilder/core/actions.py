@@ -562,11 +562,12 @@ class SetTemplateImage(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneTemplateVersions(Action):
-    """DeleteLaunchTemplateVersions of versions that this operator made."""
+    """DeleteLaunchTemplateVersions of versions that this operator made; `images` are theirs."""
 
     kind: ClassVar[str] = "PruneTemplateVersions"
     template: str  # id
     versions: tuple[int, ...]
+    images: tuple[str, ...] = ()
 
     def describe(self) -> str:
         numbers = ", ".join(map(str, self.versions))
@@ -610,6 +611,21 @@ class DeleteConfigMap(Action):
         return f"delete ConfigMap {self.name}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseConfigMap(Action):
+    """Take the owner off a ConfigMap of ours as it was seen, so that it stays when the GoldenImage
+    goes; with `whole` our label too. One that is gone is no error."""
+
+    kind: ClassVar[str] = "ReleaseConfigMap"
+    namespace: str
+    name: str
+    resource_version: str
+    whole: bool = False
+
+    def describe(self) -> str:
+        return f"let go of ConfigMap {self.name}"
+
+
 AnyAction = (
     TagResources
     | UntagResources
@@ -644,6 +660,7 @@ AnyAction = (
     | PruneTemplateVersions
     | PutConfigMap
     | DeleteConfigMap
+    | ReleaseConfigMap
 )
 
 # Tells the released version to those who launch it. Only what `heals` is drift.
@@ -655,6 +672,7 @@ PUBLISHING = (
     PruneTemplateVersions,
     PutConfigMap,
     DeleteConfigMap,
+    ReleaseConfigMap,
 )
 
 # Work on a new version. It follows from time and triggers, so it is never drift.

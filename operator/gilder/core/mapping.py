@@ -13,6 +13,7 @@ from gilder.core.actions import (
     DeleteConfigMap,
     PutConfigMap,
     PutParameter,
+    ReleaseConfigMap,
     SetTemplateImage,
     TagResources,
 )
@@ -51,9 +52,8 @@ def plan_map(
     if maps.failure and (name or told):
         draft.note(Problem("KubernetesError", maps.failure, permanent=False))
         return set()
-    there = maps.named(name) if name else None
     kept = False
-    if name and image.served:
+    if name and want.spec.region in image.served:
         kept = _put(want, name, image, maps, [*before, *draft.actions], draft, found)
     for other in maps.mine:
         # The former one goes once the new one is there.
@@ -66,10 +66,42 @@ def plan_map(
                     uid=other.uid,
                 )
             )
-    if not maps.known or there is not None:
+    if not maps.known:
         return set()
     left = {m.name for m in maps.mine} | {name}
     return {(t.kind, t.account, t.region, t.name) for t in told if t.name not in left}
+
+
+def plan_map_end(want: Wanted, maps: Maps, draft: Draft) -> None:
+    """Before a GoldenImage goes that leaves what it published: its ConfigMap has it as its owner,
+    and would go with it. Where it is to be deleted Kubernetes does that."""
+    policy = want.spec.deletion_policy
+    told = any(t.kind == "ConfigMap" for t in want.memory.published)
+    if policy == "Delete" or not (told or maps.mine):
+        return
+    if maps.awaited:
+        draft.wait("ConfigMaps to be listed", POLL)
+    elif maps.failure:
+        draft.note(
+            Problem(
+                "KubernetesError",
+                f"{maps.failure}. The ConfigMap of spec.publish is to stay, and would go with this "
+                "GoldenImage. Mend it, or let it go with the annotation "
+                'goldenimage.dev/abandon: "true"',
+                permanent=False,
+            )
+        )
+    for there in maps.mine:
+        if there.owner == want.uid and not there.deleting:
+            draft.do(
+                ReleaseConfigMap(
+                    region=want.spec.region,
+                    namespace=there.namespace,
+                    name=there.name,
+                    resource_version=there.resource_version,
+                    whole=policy == "Orphan",
+                )
+            )
 
 
 def _put(
@@ -83,13 +115,10 @@ def _put(
 ) -> bool:
     there = maps.named(name)
     data = _data(want, image, there.data if there is not None else {})
-    home = image.served.get(want.spec.region)
     told = next((t for t in want.memory.published if (t.kind, t.name) == ("ConfigMap", name)), None)
+    home = image.served[want.spec.region]
     record = Published(
-        kind="ConfigMap",
-        name=name,
-        image_id=home.id if home is not None else "",
-        version=image.version,
+        kind="ConfigMap", name=name, image_id=home.id, version=home.version or image.version
     )
     if not maps.known:
         if any(_moves(a) for a in actions):
@@ -115,11 +144,12 @@ def _moves(action: AnyAction) -> bool:
 
 
 def _data(want: Wanted, image: ImagePlan, before: Mapping[str, str]) -> dict[str, str]:
-    """By Region; one without a copy keeps the AMI that it had."""
+    """By Region, with the version at home; a Region without a copy keeps the AMI that it had."""
     regions = regions_of(want.spec)
     kept = {r: a for r, a in before.items() if r in regions and _AMI.fullmatch(a)}
     served = {r: i.id for r, i in image.served.items()}
-    return {**kept, **served, VERSION_KEY: str(image.version)}
+    version = image.served[want.spec.region].version or image.version
+    return {**kept, **served, VERSION_KEY: str(version)}
 
 
 def _as_wanted(want: Wanted, there: SeenMap, data: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ from gilder.api.selection import ImageSource
 from gilder.core.building import UNDER_WAY
 from gilder.core.observed import Observed
 from gilder.core.recipes import device_keys, recipe_name
+from gilder.core.retention import DEREGISTER
 from gilder.core.shares import Place, Share
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, WorkNeeds, job_of
@@ -112,7 +113,12 @@ def published(want: Wanted) -> dict[str, RegionNeeds]:
     for one in publish.launch_templates if publish is not None else ():
         region = one.region or spec.region
         if region in regions_of(spec):
-            need = RegionNeeds(templates=frozenset({one.id or one.name or ""}))
+            named = frozenset({one.id or one.name or ""})
+            # Old versions of ours would keep the AMIs that are to go.
+            going = any(
+                r.action == DEREGISTER and r.region == region for r in want.memory.retiring.values()
+            )
+            need = RegionNeeds(templates=named, versions=named if going else frozenset())
             needs[region] = needs.get(region, NOTHING) | need
     for told in want.memory.published:
         if told.kind == "Parameter" and not told.account:

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An SSM parameter. `owner` is the GoldenImage that its tags name; empty: it is not ours."""
+    """An SSM parameter. `owner` is the GoldenImage that its tags name; empty: it is not ours.
+
+    `other` is its type and data type where they are not those that an AMI is published with.
+    """
 
     name: str
     value: str
     owner: str = ""  # <namespace>/<name>
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)

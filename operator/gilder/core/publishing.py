@@ -11,17 +11,17 @@ from datetime import datetime
 from gilder.api.goldenimage import Published
 from gilder.core.actions import (
     DeleteParameter,
-    PruneTemplateVersions,
     PutParameter,
     ReleaseParameter,
 )
-from gilder.core.mapping import plan_map
+from gilder.core.mapping import plan_map, plan_map_end
 from gilder.core.needs import regions_of
-from gilder.core.observed import Image, Observed, Problem
+from gilder.core.observed import Image, Observed, Problem, RegionView, Use
 from gilder.core.plan import Draft, Plan, freeze
 from gilder.core.published import UNKNOWN, Maps, Parameter, Template
+from gilder.core.retention import DEREGISTER, NO_USES
 from gilder.core.slots import POLL
-from gilder.core.templates import mark, plan_templates, prunable
+from gilder.core.templates import freed, mark, plan_templates, prune
 from gilder.core.times import passed
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
@@ -30,6 +30,7 @@ from gilder.core.wanted import Wanted
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-ec2-aliases.html
 TAKEN = 60.0  # seconds that it may take until a value shows
 UNSEEN = "written, and not seen yet"  # message of what was written just now
+AGAIN = "written again, and not seen yet"
 
 EMPTY = Plan()
 
@@ -62,9 +63,14 @@ class PublishPlan(ImagePlan):
 
 
 def plan_publish(
-    want: Wanted, image: ImagePlan, seen: Observed, now: datetime, maps: Maps = UNKNOWN
+    want: Wanted,
+    image: ImagePlan,
+    seen: Observed,
+    now: datetime,
+    maps: Maps = UNKNOWN,
+    uses: Mapping[str, Use] = NO_USES,
 ) -> PublishPlan:
-    """The plan of an image with what tells its released version.
+    """The plan of an image with what tells its released version; `uses` as in `plan_image`.
 
     Nothing is planned for a GoldenImage that publishes nothing and has published nothing.
     """
@@ -74,7 +80,8 @@ def plan_publish(
         return _joined(image, NOTHING)
     found: list[Published] = []
     gone = _parameters(want, image, seen, now, draft, found)
-    gone |= plan_templates(want, image.served, seen, draft, found)
+    going = _going(image, seen, now, uses)
+    gone |= plan_templates(want, image.served, seen, going, draft, found)
     gone |= plan_map(want, image, maps, image.plan.actions, draft, found)
     return _joined(image, Publishing(freeze(draft), tuple(found), frozenset(gone)))
 
@@ -82,16 +89,14 @@ def plan_publish(
 def with_abroad(
     image: ImagePlan, told: tuple[Published, ...], problems: Iterable[Problem]
 ) -> ImagePlan:
-    """A plan with what was found in consumer accounts."""
+    """A plan with what was found in consumer accounts. What is in the way there is told by the
+    condition Published alone: the image is no worse for it."""
     if not isinstance(image, PublishPlan):
         return image
-    known = tuple(dict.fromkeys((*image.plan.problems, *problems)))
     part = image.publishing
     mine = tuple(dict.fromkeys((*part.plan.problems, *problems)))
     return replace(
-        image,
-        plan=replace(image.plan, problems=known),
-        publishing=replace(part, plan=replace(part.plan, problems=mine), abroad=told),
+        image, publishing=replace(part, plan=replace(part.plan, problems=mine), abroad=told)
     )
 
 
@@ -129,6 +134,8 @@ def _parameters(
     wanted = regions_of(want.spec) if name else frozenset[str]()
     for region, view in sorted(seen.regions.items()):
         if view.problem is not None:
+            if region in wanted:
+                draft.note(view.problem)  # it is not known what is told there
             continue
         for old in sorted(_ours_in(want, seen, region)):
             if old == name and region in wanted:
@@ -178,6 +185,9 @@ def _parameter(
     if there is not None and there.owner != want.key:
         draft.note(not_ours(name, region, there.owner, want.key, want.cluster))
         return False
+    if there is not None and there.other:
+        draft.note(of_other_type(name, region, there.other))
+        return False
     number = ami.version or version
     if there is not None and there.value == ami.id:
         found.append(
@@ -187,18 +197,12 @@ def _parameter(
     told = known(want, ("Parameter", "", region, name))
     same = told is not None and told.image_id == ami.id
     if same and told is not None and told.message:
-        if passed(told.at, now) < TAKEN:
+        waits = passed(told.at, now) < TAKEN
+        if told.message == AGAIN or not waits:
+            draft.note(not_taken(name, region, ami.id))
+        if waits:
             draft.wait(f"parameter {name} in {region} to show {ami.id}", POLL)
             return False
-        draft.note(
-            Problem(
-                "ParameterNotTaken",
-                f"spec.publish.ssmParameter: {name} in {region} was set to {ami.id} and does not "
-                "show it. It is written again",
-                permanent=False,
-                region=region,
-            )
-        )
     draft.do(
         PutParameter(
             region=region,
@@ -234,15 +238,65 @@ def not_ours(
     )
 
 
-def plan_unpublish(want: Wanted, seen: Observed) -> Plan:
+def not_taken(name: str, region: str, image: str, account: str = "") -> Problem:
+    """AWS said yes to a value, and does not show it."""
+    where = f"{region} of account {account}" if account else region
+    return Problem(
+        "ParameterNotTaken",
+        f"spec.publish.ssmParameter: {name} in {where} was set to {image} and does not show it. "
+        "It is written again",
+        permanent=False,
+        region=region,
+    )
+
+
+def of_other_type(name: str, region: str, other: str, account: str = "") -> Problem:
+    """A parameter of ours that cannot hold an AMI, since AWS changes neither of its types."""
+    where = f"{region} of account {account}" if account else region
+    return Problem(
+        "ParameterOfAnotherType",
+        f"spec.publish.ssmParameter.name: parameter {name} in {where} is a {other}, where a "
+        "String of data type aws:ec2:image is needed, and AWS cannot change that. Delete the "
+        "parameter; it is made anew",
+        region=region,
+    )
+
+
+def refused(problem: Problem) -> Problem:
+    """What AWS said when a parameter was to be written, with the field that it came from."""
+    if problem.reason != "AWSError":
+        return problem
+    if ": ParameterAlreadyExists: " in problem.message:
+        return replace(problem, permanent=False)  # somebody was faster; seen in the next look
+    told = f"spec.publish.ssmParameter: {problem.message}. Correct it; a parameter that is there "
+    told += "and is no String of data type aws:ec2:image must be deleted first"
+    return Problem("ParameterRefused", told, True, problem.region)
+
+
+def _going(
+    image: ImagePlan, seen: Observed, now: datetime, uses: Mapping[str, Use]
+) -> frozenset[str]:
+    """AMIs that are due to go, and that only old versions of our launch templates keep."""
+    due = [
+        r for r in image.retirement.retiring if r.action == DEREGISTER and passed(r.at, now) >= 0
+    ]
+    templates = {r.region: seen.region(r.region).templates.values() for r in due}
+    return frozenset(r.id for r in due if freed(uses.get(r.id), templates[r.region]))
+
+
+def plan_unpublish(
+    want: Wanted, seen: Observed, maps: Maps = UNKNOWN, uses: Mapping[str, Use] = NO_USES
+) -> Plan:
     """What spec.deletionPolicy asks of what was published, before any AMI goes.
 
     Retain leaves everything. Orphan takes our tags off the parameters. Delete deletes them, and
-    versions of launch templates that we made and nobody uses; a default version stays, and keeps
-    its AMI. A ConfigMap goes with the GoldenImage, which owns it.
+    versions of launch templates that we made and that alone use their AMI; a default version stays,
+    and keeps its AMI. With Delete a ConfigMap goes with the GoldenImage, which owns it; otherwise
+    the owner is taken off.
     """
     draft = Draft()
     policy = want.spec.deletion_policy
+    plan_map_end(want, maps, draft)
     if policy == "Retain":
         return freeze(draft)
     for region, view in sorted(seen.regions.items()):
@@ -260,15 +314,17 @@ def plan_unpublish(want: Wanted, seen: Observed) -> Plan:
             kind = DeleteParameter if policy == "Delete" else ReleaseParameter
             draft.do(kind(region=region, name=name, owner=want.key, cluster=want.cluster))
         if policy == "Delete":
-            _prune_all(want, region, view.templates, draft)
+            _prune_all(want, region, view, uses, draft)
     return freeze(draft)
 
 
 def _prune_all(
-    want: Wanted, region: str, templates: Mapping[str, Template | Problem], draft: Draft
+    want: Wanted, region: str, view: RegionView, uses: Mapping[str, Use], draft: Draft
 ) -> None:
-    for template in templates.values():
-        if isinstance(template, Template):
-            old = prunable(template, mark(want.cluster, want.key), keep=0)
-            if old:
-                draft.do(PruneTemplateVersions(region=region, template=template.id, versions=old))
+    templates = view.templates.values()
+
+    def useless(image: str) -> bool:
+        return image not in view.images or freed(uses.get(image), templates)
+
+    for template in {t.id: t for t in templates if isinstance(t, Template)}.values():
+        prune(template, mark(want.cluster, want.key), region, useless, draft)

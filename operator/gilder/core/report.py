@@ -32,6 +32,7 @@ from gilder.core.actions import (
     PutConfigMap,
     PutKeyPolicy,
     PutParameter,
+    ReleaseConfigMap,
     ReleaseParameter,
     ReportUsage,
     RestoreImage,
@@ -88,6 +89,7 @@ REASONS: dict[type[AnyAction], str] = {
     PruneTemplateVersions: "TemplateVersionsDeleted",
     PutConfigMap: "ConfigMapPublished",
     DeleteConfigMap: "ConfigMapDeleted",
+    ReleaseConfigMap: "ConfigMapReleased",
 }
 
 

@@ -94,7 +94,8 @@ def report_image(
         progress = [a.describe() for a in plan.plan.actions]
     count = old.drift_corrected + len(corrected)
     last_drift = report.last_drift(old.last_drift, corrected, now)
-    settled = good and not problems and not pending and not plan.plan.waiting
+    # What was done just now may have more to follow, which is no drift.
+    settled = good and not problems and not plan.plan.actions and not plan.plan.waiting
 
     verdicts = report.outlook(
         good=good,

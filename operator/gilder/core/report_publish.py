@@ -6,6 +6,8 @@ from gilder.api import GoldenImage
 from gilder.api.conditions import ConditionType
 from gilder.api.goldenimage import Published
 from gilder.core import report
+from gilder.core.abroad import NAMED
+from gilder.core.abroad import UNSEEN as UNSEEN_ABROAD
 from gilder.core.actions import (
     PUBLISHING,
     DeleteConfigMap,
@@ -16,7 +18,7 @@ from gilder.core.actions import (
     SetTemplateImage,
 )
 from gilder.core.conditions import Verdict
-from gilder.core.publishing import UNSEEN, Place, PublishPlan, place
+from gilder.core.publishing import AGAIN, UNSEEN, Place, PublishPlan, place
 from gilder.core.results import Result
 from gilder.core.versions import ImagePlan
 
@@ -70,6 +72,9 @@ def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now:
                 at=now,
                 message=UNSEEN,
             )
+            before = told.get(place(one))
+            if before is not None and before.message and before.image_id == one.image_id:
+                one = one.model_copy(update={"message": AGAIN})
             told[place(one)] = one
         case DeleteParameter() if not action.account:
             told.pop(("Parameter", "", action.region, action.name), None)
@@ -81,7 +86,7 @@ def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now:
                 kind="ConfigMap",
                 name=action.manifest["metadata"]["name"],
                 image_id=home.id if home is not None else "",
-                version=plan.version,
+                version=home.version or plan.version if home is not None else plan.version,
                 at=now,
             )
             told[place(one)] = one
@@ -107,6 +112,9 @@ def tell_published(
     if not plan.served:
         return [Verdict(kind, "False", "NothingReleased", "no version is released yet")]
     pending = [a.describe() for a in part.actions]
+    unseen = sorted({t.account for t in told if t.account and t.message == UNSEEN_ABROAD})
+    if unseen:
+        pending.append(f"parameters of {', '.join(unseen[:NAMED])} to show what was written")
     if pending or part.waiting:
         return [Verdict(kind, "False", "Publishing", "; ".join((*pending, *part.waiting)))]
     return [Verdict(kind, "True", "Published", summary(plan.version, told))]

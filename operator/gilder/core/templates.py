@@ -1,18 +1,19 @@
 """Launch templates that follow an AMI: the versions made for them, told apart and pruned; pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gilder.api.goldenimage import Published
 from gilder.core.actions import PruneTemplateVersions, SetTemplateImage
 from gilder.core.digest import digest
 from gilder.core.needs import regions_of
-from gilder.core.observed import Image, Observed, Problem
+from gilder.core.observed import Image, Observed, Problem, Use
 from gilder.core.plan import Draft
 from gilder.core.published import Template, TemplateVersion
 from gilder.core.wanted import Wanted
 
-KEEP = 5  # versions of ours that stay beside the default one
+KEEP = 5  # versions of ours that stay for one AMI
 # VersionDescription, in the EC2 API reference of CreateLaunchTemplateVersion.
 LENGTH = 255
 
@@ -55,23 +56,48 @@ def reusable(versions: Iterable[TemplateVersion], of: str, image: str, source: i
     return max(made, default=0)
 
 
-def prunable(template: Template, of: str, keep: int = KEEP) -> tuple[int, ...]:
-    """Versions with this mark that nobody needs: not the default, not among the newest `keep` of
-    them, not named by an Auto Scaling group. None while it is not known who names which.
+def prunable(
+    template: Template, of: str, useless: Callable[[str], bool]
+) -> tuple[TemplateVersion, ...]:
+    """Versions with this mark that nobody needs: neither the default nor named by an Auto Scaling
+    group, of an AMI that is `useless`, or one of many of one AMI. None while it is not known who
+    names which.
+
+    Whoever names a version of an AMI that stays goes on having it: node groups of EKS do.
     """
     if template.named is None:
         return ()
-    ours = sorted(v.number for v in template.versions if mark_of(v.description) == of)
-    spare = [n for n in ours if n != template.default.number]
-    old = spare[: max(0, len(spare) - keep)]
-    return tuple(n for n in old if n not in template.named)
+    ours = [v for v in template.versions if mark_of(v.description) == of]
+    of_image: Counter[str] = Counter()
+    found = []
+    for version in sorted(ours, key=lambda v: -v.number):
+        of_image[version.image] += 1
+        if version.number == template.default.number or version.number in template.named:
+            continue
+        if useless(version.image) or of_image[version.image] > KEEP:
+            found.append(version)
+    return tuple(sorted(found, key=lambda v: v.number))
+
+
+def freed(use: Use | None, templates: Iterable[Template | Problem]) -> bool:
+    """Whether nothing is known to use an AMI but versions of these launch templates."""
+    if use is None or use.problem is not None or use.others:
+        return False
+    known = tuple(f"launch-template/{t.id}" for t in templates if isinstance(t, Template) and t.id)
+    return all(u.startswith("ec2:LaunchTemplate ") and u.endswith(known) for u in use.by)
 
 
 def plan_templates(
-    want: Wanted, served: Mapping[str, Image], seen: Observed, draft: Draft, found: list[Published]
+    want: Wanted,
+    served: Mapping[str, Image],
+    seen: Observed,
+    going: Collection[str],
+    draft: Draft,
+    found: list[Published],
 ) -> set[tuple[str, str, str, str]]:
     """What points the launch templates of spec.publish to what is served in their Region, and
-    clears away old versions of ours. Those that left the spec are only forgotten."""
+    clears away versions of ours whose AMI is gone or is among those `going`, which they would keep.
+    Those that left the spec are only forgotten."""
     publish = want.spec.publish
     wanted = set()
     for number, one in enumerate(publish.launch_templates if publish is not None else ()):
@@ -85,7 +111,7 @@ def plan_templates(
                 "it to spec.replicas, or name a launch template of another Region",
             )
         elif seen.region(region).problem is None and region in served:
-            _template(want, field, written, served[region], seen, draft, found)
+            _template(want, field, written, served[region], seen, going, draft, found)
     told = {
         (t.kind, t.account, t.region, t.name)
         for t in want.memory.published
@@ -100,6 +126,7 @@ def _template(
     written: str,
     ami: Image,
     seen: Observed,
+    going: Collection[str],
     draft: Draft,
     found: list[Published],
 ) -> None:
@@ -163,5 +190,20 @@ def _template(
             version=ami.version,
         )
     )
-    if old := prunable(template, mine):
-        draft.do(PruneTemplateVersions(region=region, template=template.id, versions=old))
+    images = seen.region(region).images
+    prune(template, mine, region, lambda i: i not in images or i in going, draft)
+
+
+def prune(
+    template: Template, of: str, region: str, useless: Callable[[str], bool], draft: Draft
+) -> None:
+    """Delete versions that nobody needs."""
+    if old := prunable(template, of, useless):
+        draft.do(
+            PruneTemplateVersions(
+                region=region,
+                template=template.id,
+                versions=tuple(v.number for v in old),
+                images=tuple(sorted({v.image for v in old})),
+            )
+        )

@@ -15,6 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from gilder.api.names import (
+    ANNOTATION_DATA,
     FINALIZER,
     GROUP,
     LABEL_ACCOUNTS,
@@ -22,7 +23,7 @@ from gilder.api.names import (
     LABEL_IMAGE,
     VERSION,
 )
-from gilder.core.actions import PutConfigMap
+from gilder.core.actions import PutConfigMap, ReleaseConfigMap
 from gilder.core.results import Event
 from gilder.handlers.store import Body, Key, Kind
 from gilder.reconcile.ports import ClusterError, NotOursError
@@ -238,6 +239,19 @@ class Kube:
         with _cluster_errors(gone=True):
             options = {"preconditions": {"uid": uid}} if uid else {}
             self._request("DELETE", f"{_maps(namespace)}/{name}", options)
+
+    def release_map(self, action: ReleaseConfigMap) -> None:
+        """Have a ConfigMap outlive the GoldenImage that owns it; with `whole` it is not ours any
+        more. One that is gone is no error."""
+        meta: dict[str, Any] = {
+            "resourceVersion": action.resource_version,
+            "ownerReferences": None,
+        }
+        if action.whole:
+            meta |= {"labels": {LABEL_IMAGE: None}, "annotations": {ANNOTATION_DATA: None}}
+        with _cluster_errors(gone=True):
+            path = f"{_maps(action.namespace)}/{action.name}"
+            self._request("PATCH", path, {"metadata": meta})
 
     def _listed(
         self, root: str, plural: str, selector: str, namespaces: tuple[str, ...]

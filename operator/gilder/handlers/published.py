@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from gilder.api.names import ANNOTATION_DATA, LABEL_IMAGE
-from gilder.core.actions import PutConfigMap
+from gilder.core.actions import PutConfigMap, ReleaseConfigMap
 from gilder.core.published import Maps, SeenMap
 from gilder.handlers.store import Key
 
@@ -122,6 +122,7 @@ class Writer(Protocol):
 
     def put_map(self, action: PutConfigMap) -> Mapping[str, Any]: ...
     def delete_map(self, namespace: str, name: str, uid: str) -> None: ...
+    def release_map(self, action: ReleaseConfigMap) -> None: ...
 
 
 class ListedMaps:
@@ -138,3 +139,7 @@ class ListedMaps:
     def remove(self, namespace: str, name: str, uid: str) -> None:
         self._kube.delete_map(namespace, name, uid)
         self._known.left(namespace, name)
+
+    def release(self, action: ReleaseConfigMap) -> None:
+        self._kube.release_map(action)
+        self._known.left(action.namespace, action.name)

@@ -52,6 +52,7 @@ from gilder.core.actions import (
     PutConfigMap,
     PutKeyPolicy,
     PutParameter,
+    ReleaseConfigMap,
     ReleaseParameter,
     ReportUsage,
     RestoreImage,
@@ -64,6 +65,7 @@ from gilder.core.actions import (
 )
 from gilder.core.observed import NOBODY, Problem
 from gilder.core.publishing import not_ours
+from gilder.core.publishing import refused as refused_parameter
 from gilder.core.results import Result
 from gilder.core.sharing import without
 from gilder.reconcile.ports import (
@@ -165,6 +167,10 @@ class Applier:
         except parameters.NotOursError as error:
             self._touched(action)
             return Result(action, _parameter_not_ours(action, error.owner))
+        except templates.KeptError as error:
+            self._touched(action)
+            told = f"{action.describe()}: {error}. It stays, and is looked at again"
+            return Result(action, Problem("TemplateVersionsKept", told, False, action.region))
         except NotOursError as error:
             told = (
                 f"spec.publish.configMap.name: {error}. Choose another name, or delete the one "
@@ -182,6 +188,9 @@ class Applier:
             action, ReportUsage | RestoreImage | DeregisterImage
         ):
             self._uses.forget(action.region, action.image)
+        if self._uses is not None and isinstance(action, PruneTemplateVersions):
+            for image in action.images:
+                self._uses.forget(action.region, image)
         if not isinstance(action, WORK):
             self._views.touched(action, done=done)
         elif self._work is not None:
@@ -281,6 +290,8 @@ class Applier:
                 self._maps.put(action)
             case DeleteConfigMap():
                 self._maps.remove(action.namespace, action.name, action.uid)
+            case ReleaseConfigMap():
+                self._maps.release(action)
         return ""
 
     def _do_work(self, action: AnyAction) -> str:
@@ -406,8 +417,6 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
         return _denied(action, problem)
     if problem.reason != "AWSError":
         return problem
-    if isinstance(action, PutParameter) and ": ParameterAlreadyExists: " in problem.message:
-        return replace(problem, permanent=False)  # somebody was faster; seen in the next look
     told, region = f"{problem.message}. Correct it", problem.region
     match action:
         case StartBuild():
@@ -415,7 +424,7 @@ def _refused(action: AnyAction, problem: Problem) -> Problem:
         case LaunchTest():
             return Problem("TestRefused", f"spec.gates.ssm.instance: {told}", True, region)
         case PutParameter():
-            return Problem("ParameterRefused", f"spec.publish.ssmParameter: {told}", True, region)
+            return refused_parameter(problem)
         case SetTemplateImage():
             field = "spec.publish.launchTemplates"
             return Problem("LaunchTemplateRefused", f"{field}: {told}", True, region)

@@ -12,7 +12,7 @@ from gilder.aws.useview import UseViews
 from gilder.aws.view import Views
 from gilder.aws.workview import WorkViews
 from gilder.core import needs, report
-from gilder.core.abroad import left_behind
+from gilder.core.abroad import keeping, left_behind
 from gilder.core.actions import (
     WORK,
     CopyImage,
@@ -219,10 +219,10 @@ class Engine:
         if missing:
             bins = {r: self.uses.restorable(r) for r in missing}
             want = replace(want, restorable={r: b for r, b in bins.items() if b})
-        uses = self.uses.read(asked(want, now), since)
+        uses = keeping(want, self.uses.read(asked(want, now), since))
         plan = plan_image(want, source, seen, now, work, uses, may_build=may_build)
         plan = replace(plan, restorable=want.restorable)
-        return seen, plan_publish(want, plan, seen, now, scope.maps)
+        return seen, plan_publish(want, plan, seen, now, scope.maps, uses)
 
     def _look(
         self,
@@ -309,10 +309,12 @@ class Engine:
         passive = image.spec.management_policy == "Observe" or image.metadata.paused
         if not passive and (left := self._end_work(image, scope, since)) is not None:
             return left
-        if image.spec.deletion_policy == "Retain" or passive or image.spec.suspend:
+        if passive or image.spec.suspend:
             return Outcome(image.status, release=True)
         if (left := self._unpublish(image, scope, since, abroad)) is not None:
             return left
+        if image.spec.deletion_policy == "Retain":
+            return Outcome(image.status, release=True)
         seen, lack = self._look(image, scope, since)
         if lack:
             plan = _stopped(lack).plan
@@ -370,22 +372,28 @@ class Engine:
         since: float,
         abroad: PublishAbroad | None,
     ) -> Outcome[GoldenImageStatus] | None:
-        """Before AMIs go: what names them. None once all of it is gone."""
+        """Before AMIs go: what names them. None once all of it is gone, or let go."""
         want = scope.want
         if want.spec.publish is None and not want.memory.published:
             return None
-        seen, lack = self._look(image, scope, since, needs.of_unpublishing(want))
-        if lack is not None:
-            return None  # told by what follows
-        plan = plan_unpublish(want, seen)
+        stays = want.spec.deletion_policy == "Retain"  # then nothing of AWS need be known
+        if stays:
+            plan = plan_unpublish(want, Observed("", {}), scope.maps)
+        else:
+            seen, lack = self._look(image, scope, since, needs.of_unpublishing(want))
+            if lack is not None:
+                return None  # told by what follows
+            uses = self.uses.read(asked_on_deletion(want, seen), since)
+            plan = plan_unpublish(want, seen, scope.maps, uses)
         results = self.applier.apply(plan.actions)
-        told = abroad({}, True) if abroad is not None else Abroad()
+        told = abroad({}, True) if abroad is not None and not stays else Abroad()
         own = (p for p in image.status.published if not p.account)
         rest = (*after_deletion(tuple(own), results), *told.told)
         stuck = [p for p in told.told if p.message]
-        if not (plan.problems or results or told.results or told.told):
+        if not (plan.problems or plan.waiting or results or told.results or told.told):
             return None
-        draft = Draft(problems=list(plan.problems), retry_after=told.again)
+        undone = [r.action for r in results if not r.done]
+        draft = Draft(undone, list(plan.problems), list(plan.waiting), told.again)
         for one in stuck:
             reason, _, why = one.message.partition(": ")
             draft.note(left_behind(one, reason, why))
@@ -396,7 +404,8 @@ class Engine:
         now = rfc3339(self._clock())
         status, events = report_deletion(changed, whole, (), results, now)
         events += report.action_events(told.results, drift=False)
-        again = 0.0 if results or told.results else (told.again or POLLED)
+        done = told.results or any(r.done for r in results)
+        again = 0.0 if done else min(told.again or POLLED, self._poll if plan.waiting else POLLED)
         failed = passing(*whole.problems, *(r.problem for r in results))
         return Outcome(status, tuple(events), (*results, *told.results), again=again, failed=failed)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from gilder.core.actions import PutConfigMap
+from gilder.core.actions import PutConfigMap, ReleaseConfigMap
 
 
 class ClusterError(Exception):
@@ -77,6 +77,9 @@ class PublishedMaps(Protocol):
     def remove(self, namespace: str, name: str, uid: str) -> None:
         """Delete one of ours; one that is gone is no error."""
 
+    def release(self, action: ReleaseConfigMap) -> None:
+        """Take the owner off one of ours; one that is gone is no error."""
+
 
 class NoPublishedMaps:
     """Where there is no Kubernetes to write to."""
@@ -87,3 +90,6 @@ class NoPublishedMaps:
 
     def remove(self, namespace: str, name: str, uid: str) -> None:  # noqa: ARG002
         raise ClusterError(f"ConfigMap {namespace}/{name} cannot be deleted here", permanent=True)
+
+    def release(self, action: ReleaseConfigMap) -> None:
+        raise ClusterError(f"ConfigMap {action.name} cannot be changed here", permanent=True)

@@ -9,10 +9,10 @@ from gilder.api.goldenimage import Published
 from gilder.aws import consumers as calls
 from gilder.aws import errors, parameters
 from gilder.aws.sessions import Sessions
-from gilder.core.abroad import UNTOUCHED, Todo, agenda, no_role, not_shared, troubles
+from gilder.core.abroad import UNSEEN, UNTOUCHED, Todo, agenda, no_role, not_shared, troubles
 from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 from gilder.core.observed import Image, Problem
-from gilder.core.publishing import Place, known, not_ours, place
+from gilder.core.publishing import Place, known, not_ours, not_taken, of_other_type, place, refused
 from gilder.core.results import Result
 from gilder.core.times import rfc3339
 from gilder.core.wanted import Wanted
@@ -95,7 +95,10 @@ class ConsumerParameters:
         return _Done(told, tuple(results))
 
     def _told(self, want: Wanted, todo: Todo, image: Image, problem: Problem | None) -> Published:
-        """What status says of a parameter that was written, or could not be."""
+        """What status says of a parameter that was written, or could not be.
+
+        While it is not known what a write did, both may be there; the one before is told.
+        """
         one = Published(
             kind="Parameter",
             name=todo.name,
@@ -106,11 +109,13 @@ class ConsumerParameters:
             at=rfc3339(self._now()),
             message=_message(problem),
         )
-        if problem is not None and problem.reason in UNTOUCHED:
-            before = known(want, place(one))
-            was = before.image_id if before is not None else ""
-            return one.model_copy(update={"image_id": was})
-        return one
+        if problem is None or problem is JUST_WRITTEN:
+            return one
+        before = known(want, place(one))
+        was = before.image_id if before is not None else ""
+        if problem.reason not in UNTOUCHED:
+            was = was or image.id
+        return one.model_copy(update={"image_id": was})
 
     @staticmethod
     def _publish(
@@ -121,11 +126,13 @@ class ConsumerParameters:
         doing = f"publishing {todo.name} in {region} of {account}"
         try:
             ssm = sessions.ssm(region)
-            value = calls.parameter(ssm, todo.name)
+            value, other = calls.parameter(ssm, todo.name)
             if value:
                 owner = calls.parameter_owner(ssm, todo.name, want.cluster)
                 if owner != want.key:
                     return not_ours(todo.name, region, owner, want.key, want.cluster, account)
+            if other:
+                return of_other_type(todo.name, region, other, account)
             if value == image.id:
                 return None
             if image.id not in calls.visible(sessions.ec2(region), [image.id]):
@@ -146,9 +153,11 @@ class ConsumerParameters:
         except parameters.NotOursError as error:
             return not_ours(todo.name, region, error.owner, want.key, want.cluster, account)
         except errors.AWS_ERRORS as error:
-            return errors.problem(error, doing, region)
+            return refused(errors.problem(error, doing, region))
         results.append(Result(action))
-        return None
+        if before is not None and before.image_id == image.id and _untaken(before):
+            return not_taken(todo.name, region, image.id, account)
+        return JUST_WRITTEN
 
     @staticmethod
     def _drop(
@@ -175,6 +184,15 @@ class ConsumerParameters:
             return errors.problem(error, action.describe(), old.region)
         results.append(Result(action))
         return None
+
+
+# No problem, but a reason to look again soon.
+JUST_WRITTEN = Problem("Written", "not seen yet", permanent=False)
+
+
+def _untaken(told: Published) -> bool:
+    """Whether it was written before, and AWS did not show it."""
+    return told.message == UNSEEN or told.message.startswith("ParameterNotTaken: ")
 
 
 def _message(problem: Problem | None) -> str:
