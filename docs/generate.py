@@ -75,8 +75,8 @@ TAGS = {
 }
 LABELS = {
     LABEL_ACCOUNTS: '`"true"` on a ConfigMap: `spec.accountsFrom` may take account ids from it.',
-    LABEL_IMAGE: "On Jobs, their pods and the ConfigMap of `spec.publish`: name of the GoldenImage, cut with a digest when it is "
-    "too long for a label.",
+    LABEL_IMAGE: "On Jobs, their pods and the ConfigMap of `spec.publish`: name of the "
+    "GoldenImage, cut with a digest when it is too long for a label.",
     LABEL_BUILD: "On Jobs and their pods: id of the build.",
 }
 
