@@ -125,9 +125,7 @@ def policy() -> dict[str, Any]:
     read -= {a for a in read if a.startswith("sqs:")}
     kms = {a for a in ours - behalf - {"kms:CreateGrant"} if a.startswith("kms:")}
     queues = {a for a in ours if a.startswith("sqs:")}
-    images = {
-        a for a in ours - read - behalf - OWNED_ONLY - {USAGE_REPORT} if a.startswith("ec2:")
-    }
+    images = {a for a in ours - read - behalf - OWNED_ONLY - {USAGE_REPORT} if a.startswith("ec2:")}
     owned = {"Null": {f"aws:ResourceTag/{TAG_CLUSTER}": "false"}}
     operations = {"ForAllValues:StringEquals": {"kms:GrantOperations": [*get_args(GrantOperation)]}}
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
