@@ -83,7 +83,7 @@ def report_image(
     if whole and (_was_ready(image) or _unasked(plan)):
         # The released version serves on; BuildSucceeded and GatesPassed tell of the other.
         problems = tuple(p for p in problems if p.reason not in ("BuildFailed", "GateFailed"))
-    good = whole and (_fresh(plan) or _was_ready(image))
+    good = whole and (_fresh(plan, want.spec.pinned_version) or _was_ready(image))
     made = [r for r in essential if r.made and r.done]
     progress = [*plan.plan.waiting, *(_doing(r) for r in made)]
     if not good and plan.verdict.awaits_approval:
@@ -156,12 +156,13 @@ def report_image(
     return status, events
 
 
-def _fresh(plan: ImagePlan) -> bool:
-    """Whether the released version is the one that spec.source asks for."""
+def _fresh(plan: ImagePlan, pinned: int | None) -> bool:
+    """Whether the released version is the one that is asked for: by spec.source, or by a pin."""
     building = plan.build.record is not None or plan.build.due
     rests = plan.hold is not None and plan.hold.reason in RESTING
-    pinned = plan.home is not None and plan.verdict.open and rests
-    return (plan.version == plan.candidate or pinned) and not building
+    # A version that was rolled back from is not held: it was released once.
+    waits = plan.verdict.open and (rests or plan.version == pinned)
+    return (plan.version == plan.candidate or (plan.home is not None and waits)) and not building
 
 
 def _lacking(image: GoldenImage, plan: ImagePlan) -> list[str]:
