@@ -264,6 +264,11 @@ def _retire(
             run.retiring.append(told)
             run.draft.wake(COOLDOWN if cooldown else SOON)
             return
+    if not by and known.held_by:
+        # What held it was looked at now and then. Once more as of now, before it goes.
+        run.retiring.append(told)
+        run.draft.wake(SOON)
+        return
     run.retiring.append(told.model_copy(update={"held_by": by}))
     if by:
         run.draft.wake(BLOCKED_POLL)
