@@ -84,6 +84,15 @@ class Settings(BaseSettings):
         int,
         Field(ge=1, le=1000, description="Builds of Image Builder and by Jobs at once."),
     ] = 10
+    max_copies: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10000,
+            description="Copies of AMIs at once into one Region of an account; the rest waits in a "
+            "queue. AWS takes 300 unless the account's quota says otherwise.",
+        ),
+    ] = 300
     jobs: Annotated[
         bool,
         Field(

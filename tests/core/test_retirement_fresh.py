@@ -43,7 +43,7 @@ def test_what_is_held_is_asked_about_now_and_then() -> None:
 
 def test_an_answer_from_before_does_not_let_it_go() -> None:
     want = want_of("ec2:Instance i-1")
-    first, told = look(want, Use())
+    first, told = look(want, Use(old=True))
     assert first.actions == ()
     assert [r.held_by for r in told.retiring] == [""]
     assert first.retry_after is not None
@@ -60,7 +60,7 @@ def test_an_answer_from_before_does_not_let_it_go() -> None:
 def test_the_same_before_it_is_disabled() -> None:
     rules = {"keep": None, "disableAfter": "1d"}
     want = want_of("ec2:Instance i-1", "Disable", **rules)
-    first, told = look(want, Use())
+    first, told = look(want, Use(old=True))
     assert first.actions == ()
     gone, _ = look(again(want, told), Use())
     assert [type(a) for a in gone.actions] == [DisableImage]
@@ -73,15 +73,18 @@ def test_protection_of_others_that_was_turned_off_does_not_hurry() -> None:
     assert held.actions == ()
     assert "protection" in told.retiring[0].held_by
     want = again(want_of(""), told)
-    first, told = look(want, Use())
+    first, told = look(want, Use(old=True))
     assert first.actions == ()
     gone, _ = look(again(want, told), Use())
     assert [type(a) for a in gone.actions] == [DeregisterImage]
 
 
-def test_protection_of_our_own_is_taken_off_and_the_use_asked_again() -> None:
+def test_protection_of_our_own_is_taken_off_on_a_new_answer_alone() -> None:
     protected = replace(OLD, protection="enabled-without-cooldown")
     want = want_of("ec2:Instance i-1", deregistrationProtection="Enabled")
-    first, told = look(want, Use(), protected)
-    assert ProtectImage(region=HOME, image=OLD.id, mode="disabled") in first.actions
+    first, told = look(want, Use(old=True), protected)
+    assert OLD.id not in {getattr(a, "image", "") for a in first.actions}
+    want = again(want, told)
+    second, told = look(want, Use(), protected)
+    assert ProtectImage(region=HOME, image=OLD.id, mode="disabled") in second.actions
     assert asked(again(want, told), NOW) == {HOME: {ami(1): True}}

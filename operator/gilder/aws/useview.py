@@ -36,7 +36,7 @@ class UseViews:
 
     def read(self, wanted: Mapping[str, Mapping[str, bool]], since: float) -> dict[str, Use]:
         """AMI to its use. `wanted` is by Region and AMI whether it must be as of `since`; other
-        answers may be some minutes old."""
+        answers may be some minutes old, and say so."""
         found: dict[str, Use] = {}
         for name, ids in wanted.items():
             region = self._region(name)
@@ -47,7 +47,9 @@ class UseViews:
                     if (u := region.uses.get(i, since if fresh else self._clock() - SLOW))
                 }
                 left = sorted(ids.keys() - known.keys())
-                found |= known
+                for image, use in known.items():
+                    old = region.uses.get(image, since) is None
+                    found[image] = replace(use, old=True) if old else use
                 found |= self._read(name, region, left) if left else {}
         return found
 

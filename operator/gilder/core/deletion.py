@@ -79,20 +79,24 @@ def _may_go(want: Wanted, image: Image, use: Use | None, now: datetime, draft: D
             why = use.problem.message if use is not None and use.problem is not None else "unread"
             by = f"possibly something ({why})"
         else:
-            by = ", ".join((*use.by, *use.others))
+            by = ", ".join(use.by)
         if by:
-            draft.stop(
-                "ImageInUse",
-                f"{image.id} in {image.region} is used by {by} and stays. Stop using it, or set "
-                "spec.deletionPolicy to Retain or Orphan",
-                region=image.region,
-            )
+            _stays(image, by, draft)
             return False
         if (retention is None or retention.check_other_accounts) and not _reported(
             want, image, use or Use(), now, draft
         ):
             return False
     return _unprotected(image, retention, draft)
+
+
+def _stays(image: Image, by: str, draft: Draft) -> None:
+    draft.stop(
+        "ImageInUse",
+        f"{image.id} in {image.region} is used by {by} and stays. Stop using it, or set "
+        "spec.deletionPolicy to Retain or Orphan",
+        region=image.region,
+    )
 
 
 def _reported(want: Wanted, image: Image, use: Use, now: datetime, draft: Draft) -> bool:
@@ -107,7 +111,9 @@ def _reported(want: Wanted, image: Image, use: Use, now: datetime, draft: Draft)
         )
         return False
     if use.report == "available" and age < REPORT_AGE:
-        return True
+        if use.others:
+            _stays(image, ", ".join(use.others), draft)
+        return not use.others
     if use.report == "pending" and age < REPORT_AGE:
         draft.wait(f"the report of other accounts that use {image.id}", REPORT_POLL)
     elif use.report and use.report != "available" and age < REPORT_AGE:

@@ -249,25 +249,24 @@ def _retire(
     by = _used(run, retention, image, certain=True)
     if not by and not scrap and (retention is None or retention.check_other_accounts):
         by = _elsewhere(run, image, since)
-    if not by and action == DEREGISTER and image.protection.startswith("enabled"):
-        cooldown = image.protection == MODES["EnabledWithCooldown"]
-        if retention is None or retention.deregistration_protection is None:
-            by = (
-                "deregistration protection that is not the operator's. Turn it off, or set "
-                "deregistrationProtection in the retention"
-            )
-        else:
-            run.draft.do(ProtectImage(region=image.region, image=image.id, mode="disabled"))
-            if cooldown:
-                off = rfc3339(run.now)
-                told = told.model_copy(update={"unprotected": off, "at": _later(off, COOLDOWN)})
-            run.retiring.append(told)
-            run.draft.wake(COOLDOWN if cooldown else SOON)
-            return
-    if not by and known.held_by:
-        # What held it was looked at now and then. Once more as of now, before it goes.
-        run.retiring.append(told)
+    protected = action == DEREGISTER and image.protection.startswith("enabled")
+    if protected and (retention is None or retention.deregistration_protection is None):
+        by = by or (
+            "deregistration protection that is not the operator's. Turn it off, or set "
+            "deregistrationProtection in the retention"
+        )
+    if not by and (use := run.uses.get(image.id)) is not None and use.old:
+        run.retiring.append(told)  # no longer held, so that the next look asks anew
         run.draft.wake(SOON)
+        return
+    if not by and protected:
+        run.draft.do(ProtectImage(region=image.region, image=image.id, mode="disabled"))
+        cooldown = image.protection == MODES["EnabledWithCooldown"]
+        if cooldown:
+            off = rfc3339(run.now)
+            told = told.model_copy(update={"unprotected": off, "at": _later(off, COOLDOWN)})
+        run.retiring.append(told)
+        run.draft.wake(COOLDOWN if cooldown else SOON)
         return
     run.retiring.append(told.model_copy(update={"held_by": by}))
     if by:
@@ -294,17 +293,18 @@ def _used(run: _Pass, retention: Retention | None, image: Image, *, certain: boo
         return "it is not known what uses it" if certain else ""
     if use.problem is not None:
         return f"it could not be told what uses it: {use.problem.message}"
-    return ", ".join((*use.by, *use.others))
+    # What other accounts use is in doubt when the report is old.
+    return ", ".join(use.by if certain else (*use.by, *use.others))
 
 
 def _elsewhere(run: _Pass, image: Image, since: str) -> str:
-    """What keeps an AMI until a usage report of after its announcement says that nothing does."""
+    """What other accounts use, by a usage report of after the announcement, or that it lacks."""
     use = run.uses.get(image.id, Use())
     if use.lack is not None:
         return f"it could not be told what other accounts use: {use.lack.message}"
     fresh = use.reported_at >= since and passed(use.reported_at, run.now) < REPORT_AGE
     if fresh and use.report == "available":
-        return ""
+        return ", ".join(use.others)
     if not fresh or use.report not in ("pending", "available"):
         failed = fresh and use.report not in ("", "pending", "available")
         if failed and passed(use.reported_at, run.now) < BLOCKED_POLL:

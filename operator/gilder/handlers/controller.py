@@ -476,6 +476,8 @@ class Controller:
         dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         self._took(key, self._kube.patch_status(key, body, dumped))
         metrics.set_conditions(key.kind, key.namespace, key.name, status.conditions)
+        if isinstance(status, GoldenImageStatus):
+            metrics.set_recovery_points(key.namespace, key.name, status.replicas)
 
     def _took(self, key: Key, answer: Body | None) -> Body | None:
         if answer is not None:

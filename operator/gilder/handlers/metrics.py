@@ -1,6 +1,8 @@
 """Prometheus metrics of the operator."""
 
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -8,7 +10,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from gilder.api.conditions import Condition, ConditionType
+from gilder.api.goldenimage import ReplicaStatus
 from gilder.core import pool
+from gilder.core.times import moment
 
 RECONCILES = Counter(
     "gilder_reconciles_total", "Reconciles by kind and result.", ["kind", "result"]
@@ -91,8 +95,43 @@ class _Samples(list[Sample]):
                 yield Sample("gilder_condition", labels, float(type_.value in types))
 
 
+class RecoveryPoints(Collector):
+    """`gilder_recovery_point_age_seconds` of every replica Region, as of when it is asked for.
+
+    The age of the version that can be launched there: infinite while there is none, so that an
+    alert on a limit covers it.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str], Mapping[str, float]] = {}
+
+    def set(self, namespace: str, name: str, made: Mapping[str, float]) -> None:
+        """`made`: by Region, when what is there was made, in seconds since 1970."""
+        self._made[namespace, name] = dict(made)
+
+    def forget(self, namespace: str, name: str) -> None:
+        self._made.pop((namespace, name), None)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        yield GaugeMetricFamily(
+            "gilder_recovery_point_age_seconds",
+            "Age of the newest version that can be launched in a replica Region.",
+            labels=["namespace", "name", "region"],
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        now = time.time()
+        for family in self.describe():
+            for (namespace, name), made in self._made.copy().items():
+                for region, at in made.items():
+                    family.add_metric([namespace, name, region], max(0.0, now - at))
+            yield family
+
+
 CONDITIONS = Conditions()
 REGISTRY.register(CONDITIONS)
+RECOVERY_POINTS = RecoveryPoints()
+REGISTRY.register(RECOVERY_POINTS)
 
 
 def count_throttle(service: str, action: str, region: str) -> None:
@@ -109,7 +148,19 @@ def set_conditions(kind: str, namespace: str, name: str, conditions: Iterable[Co
     CONDITIONS.set(kind, namespace, name, true)
 
 
+def set_recovery_points(namespace: str, name: str, replicas: Iterable[ReplicaStatus]) -> None:
+    """When the version in each replica Region was made."""
+    made = {r.region: _seconds(r.recovery_point) for r in replicas}
+    RECOVERY_POINTS.set(namespace, name, made)
+
+
+def _seconds(at: str | None) -> float:
+    return moment(at).timestamp() if at else -math.inf
+
+
 def forget(kind: str, namespace: str, name: str) -> None:
     """Drop the series of an object that is gone."""
+    if kind == "GoldenImage":
+        RECOVERY_POINTS.forget(namespace, name)
     CONDITIONS.forget(kind, namespace, name)
     DRIFT.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})

@@ -151,6 +151,7 @@ def _fleet(
             jobs=ListedJobs(kube, jobs) if settings.jobs else None,
             maps=ListedMaps(kube, published),
             places=places,
+            copies=settings.max_copies,
         )
 
     return Fleet(Accounts(settings.access(), sessions), engine, maps=maps)

@@ -1,6 +1,7 @@
 """One AWS account: the reconcile of a GoldenImage, and the plan of an ImageShare's part there."""
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,6 +26,7 @@ from gilder.core.actions import (
     StartBuild,
 )
 from gilder.core.building import NO_BUILD, UNDER_WAY, kept
+from gilder.core.copyqueue import hold_back, under_way
 from gilder.core.deletion import asked_on_deletion, plan_deletion
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Image, Observed, Problem
@@ -46,13 +48,16 @@ from gilder.core.work import SeenJob, Work
 from gilder.reconcile.apply import Applier
 from gilder.reconcile.inventory import ImageScope, ShareScope
 from gilder.reconcile.outcome import Abroad, Outcome
-from gilder.reconcile.places import Places
+from gilder.reconcile.places import CopyPlaces, Places
 from gilder.reconcile.ports import ClusterError, Jobs, NoJobs, PublishedMaps
 from gilder.reconcile.source import resolve
 
 POLL = 15.0  # seconds between looks at what EC2 has under way
 POLLED = 60.0  # pauses below it are polls, which follow the setting of the poll interval
 MAX_BUILDS = 10  # at once, unless told otherwise
+# Of AMIs, into one Region of an account:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-quotas.html
+MAX_COPIES = 300
 
 Clock = Callable[[], datetime]
 SaveImage = Callable[[GoldenImageStatus], None]
@@ -77,14 +82,18 @@ class Engine:
         jobs: Jobs | None = None,
         maps: PublishedMaps | None = None,
         places: Places | None = None,
+        copies: int = MAX_COPIES,
+        ages: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ages` is the clock, in seconds, that tells how old what was read is."""
         self.sessions = sessions
         self.cluster = cluster
-        self.views = Views(sessions, cluster)
-        self.work = WorkViews(sessions, cluster)
-        self.uses = UseViews(sessions)
+        self.views = Views(sessions, cluster, ages)
+        self.work = WorkViews(sessions, cluster, ages)
+        self.uses = UseViews(sessions, ages)
         self.jobs: Jobs = jobs if jobs is not None else NoJobs()
         self.places = places if places is not None else Places(MAX_BUILDS)
+        self.copies = CopyPlaces(copies)
         self.applier = Applier(sessions, self.views, self.work, self.jobs, self.uses, maps)
         self._clock = clock
         self._poll = poll
@@ -142,7 +151,9 @@ class Engine:
             if save is not None and plan.build.begins and image.status.build != plan.build.record:
                 # Known before it is begun, so that a crash in between does not lose it.
                 save(image.status.model_copy(update={"build": plan.build.record}))
+            plan = self._queue(plan, seen)
             results = self.applier.apply(plan.plan.actions)
+            plan = self._begin_copies(plan, seen, results)
         told = Abroad(tuple(p for p in image.status.published if p.account))
         if full and abroad is not None and scope.barred is None:
             told = abroad(plan.served, False)
@@ -163,6 +174,35 @@ class Engine:
             again=again,
             failed=passing(*own_plan.plan.problems, *(r.problem for r in results)),
         )
+
+    def _queue(self, plan: ImagePlan, seen: Observed) -> ImagePlan:
+        """Hold back the copies into Regions that have as many under way as AWS takes."""
+        waiting = []
+        for action in plan.plan.actions:
+            if isinstance(action, CopyImage):
+                view, now = seen.region(action.region), self.views.now()
+                pending = under_way(view)
+                if not self.copies.admit(action.region, action.token, view.images, pending, now):
+                    waiting.append(action)
+        return hold_back(plan, waiting)
+
+    def _begin_copies(
+        self, plan: ImagePlan, seen: Observed, results: Sequence[Result]
+    ) -> ImagePlan:
+        """Remember copies that were begun; those that AWS has no room for are queued."""
+        full = set()
+        for result in results:
+            action = result.action
+            if not isinstance(action, CopyImage):
+                continue
+            if result.problem is None:
+                self.copies.begun(action.region, action.token, result.made)
+                continue
+            limited = result.problem.reason == "LimitExceeded"
+            pending, now = under_way(seen.region(action.region)), self.views.now()
+            self.copies.refused(action.region, action.token, pending, now, full=limited)
+            full |= {action.region} if limited else set()
+        return replace(plan, queued=plan.queued | full)
 
     def plan_image(
         self, image: GoldenImage, scope: ImageScope, since: float, *, may_build: bool = True
