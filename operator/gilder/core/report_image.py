@@ -41,7 +41,8 @@ Slot = tuple[int, str, str]  # version, Region, role
 
 def inputs(want: Wanted, plan: ImagePlan) -> str:
     """Digest of all that is declared: a plan without a new one is drift."""
-    return digest(want.spec.model_dump(mode="json"), plan.version, plan.candidate, plan.fingerprint)
+    asked = (plan.version, plan.candidate, plan.fingerprint, *sorted(plan.due))
+    return digest(want.spec.model_dump(mode="json"), *asked)
 
 
 def is_drift(image: GoldenImage, want: Wanted, plan: ImagePlan) -> bool:
@@ -94,7 +95,9 @@ def report_image(
         progress = [a.describe() for a in plan.plan.actions]
     count = old.drift_corrected + len(corrected)
     last_drift = report.last_drift(old.last_drift, corrected, now)
-    settled = good and not problems and not pending and not plan.plan.waiting
+    # Only what a look finds with nothing left to do is settled: the steps of one change, such as
+    # the copies of a new version, are no drift.
+    settled = good and not problems and not plan.plan.actions and not plan.plan.waiting
 
     verdicts = report.outlook(
         good=good,
