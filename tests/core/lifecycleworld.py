@@ -297,6 +297,7 @@ class Life:
         self.written = Written()
         self.before: list[Written] = [self.written]
         self.cache: dict[str, tuple[datetime, Use]] = {}
+        self.refused: dict[str, datetime] = {}  # AMIs that AWS did not restore
         self.disturbed: set[int] = set()  # versions with which more happened than time
         self.served = 0  # version at home, as planned last
         self.strangers = [
@@ -352,8 +353,11 @@ class Life:
             try:
                 results.append(Result(action, made=self.cloud.call(action)))
             except RefusedError as error:
-                told = Problem("AWSError", str(error), permanent=True, region=action.region)
+                lasts = str(error) != "down"
+                told = Problem("AWSError", str(error), permanent=lasts, region=action.region)
                 results.append(Result(action, told))
+                if isinstance(action, RestoreImage) and lasts:
+                    self.refused[action.image] = self.cloud.now
             if isinstance(action, ReportUsage | DeregisterImage | RestoreImage):
                 self.cache.pop(action.image, None)
             self.judge_cloud()
@@ -380,7 +384,10 @@ class Life:
     def _bin(self, region: str) -> dict[str, str]:
         if region in self.cloud.down:
             return {}
-        return {i.id: i.name for i in self.cloud.bin.values() if i.region == region}
+        hour = timedelta(hours=1)
+        refused = {i for i, at in self.refused.items() if self.cloud.now - at < hour}
+        found = (i for i in self.cloud.bin.values() if i.region == region)
+        return {i.id: i.name for i in found if i.id not in refused}
 
     def _uses(self, ids: dict[str, dict[str, bool]]) -> dict[str, Use]:
         """As the shared view reads them: what need not be fresh may be minutes old."""
@@ -582,6 +589,11 @@ class Life:
                 self.cloud.settle(image, fails=bool(round_ % 2), keeps=True)
             for report in self.cloud.reports.values():
                 report.state = "available"
+            for result in results:
+                if isinstance(result.action, DeleteSnapshot) and not result.done:
+                    for user in self.cloud.users(result.action.snapshot):
+                        assert user not in self.cloud.owned()
+                        del self.cloud.images[user.id]
             stuck = plan.problems and not plan.actions and not plan.waiting
             if stuck:
                 reasons = {p.reason for p in plan.problems}
@@ -591,7 +603,7 @@ class Life:
                 for image in self.cloud.owned():
                     if "DeregistrationProtected" in reasons:
                         self.cloud.protect(image, "disabled")
-            self.cloud.now += timedelta(hours=6)
+            self.cloud.now += timedelta(minutes=30)
         raise AssertionError(f"the deletion does not end: {plan.problems} {plan.lines()}")
 
     def _judge_deletion(self, action: AnyAction, busy: set[str]) -> None:

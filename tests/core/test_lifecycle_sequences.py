@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from lifecycleworld import DR, FOREIGN, HOME, KEYS, OWNER, REGIONS, THIRD, Life, RefusedError
 
 from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_PREFIX, TAG_RELEASE
@@ -243,10 +243,6 @@ class Lifecycle(RuleBasedStateMachine):
         self.life.heal()
         self.life.settle()
         self.life.judge_settled()
-
-    @invariant()
-    def strangers_stay(self) -> None:
-        self.life.judge_cloud()
 
     def teardown(self) -> None:
         if hasattr(self, "life"):
