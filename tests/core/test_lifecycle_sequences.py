@@ -62,13 +62,9 @@ class Lifecycle(RuleBasedStateMachine):
     @initialize(spec=st.fixed_dictionaries(SPEC), versions=st.integers(0, 3))
     def begin(self, spec: dict[str, Any], versions: int) -> None:
         self.life = Life({k: v for k, v in spec.items() if v is not None})
-        self.life.settle()
+        self.life.run(10)
         for _ in range(versions):
-            self.new_source(owner=FOREIGN)
-            self.approve()
-            self.promote()
-            self.life.settle()
-            self.life.judge_settled()
+            self.new_version(rounds=12)
 
     # The source, and decisions
 
@@ -77,6 +73,15 @@ class Lifecycle(RuleBasedStateMachine):
         made = self.life.cloud.source(owner)
         self.life.sources.append(made)
         self.life.source = made
+
+    @rule(rounds=st.integers(1, 12))
+    def new_version(self, rounds: int) -> None:
+        """All goes as it is meant to."""
+        self.new_source(owner=FOREIGN)
+        self.life.run(3)
+        self.approve()
+        self.promote()
+        self.life.run(rounds)
 
     @rule(n=number)
     def former_source(self, n: int) -> None:
@@ -219,6 +224,10 @@ class Lifecycle(RuleBasedStateMachine):
     def reconcile(self, times: int) -> None:
         for _ in range(times):
             self.life.reconcile()
+
+    @rule(rounds=st.integers(1, 20))
+    def run(self, rounds: int) -> None:
+        self.life.run(rounds)
 
     @rule(seed=st.randoms(use_true_random=False), write=st.booleans(), first=st.booleans())
     def reconcile_in_part(self, seed: Any, write: bool, first: bool) -> None:
