@@ -48,7 +48,7 @@ REGIONS = (HOME, DR, THIRD)
 KEYS = {r: (key_arn(r), key_arn(r, 2)) for r in REGIONS}
 SLOW = 600.0  # seconds that a use is remembered by those who do not ask as of now
 COOLDOWN = timedelta(hours=24)
-SETTLING = 120  # rounds until nothing moves any more, at most
+SETTLING = 90  # rounds until nothing moves any more, at most
 DOWN = Problem("AWSUnavailable", "down", permanent=False)
 DENIED = Problem("AccessDenied", "denied", permanent=True)
 
@@ -299,6 +299,7 @@ class Life:
         self.cache: dict[str, tuple[datetime, Use]] = {}
         self.refused: dict[str, datetime] = {}  # AMIs that AWS did not restore
         self.disturbed: set[int] = set()  # versions with which more happened than time
+        self.results: tuple[Result, ...] = ()
         self.served = 0  # version at home, as planned last
         self.strangers = [
             self.cloud._add(HOME, owner=OWNER, name="stranger", state="available"),
@@ -334,6 +335,7 @@ class Life:
         plan = replace(plan, restorable=want.restorable)
         self._judge_plan(want, seen, plan)
         results = self._apply(plan.plan, pick, lambda a: self._judge(a, want, plan, busy))
+        self.results = results
         if write:
             status, _ = report_image(image, want, plan, seen, results, rfc3339(now))
             self._write(status)
@@ -552,7 +554,8 @@ class Life:
             report.state = "available"
         coming = [r for r in self.written.status.retiring if not r.held_by]
         again = plan.plan.retry_after
-        busy = bool(plan.plan.actions or pending or reports)
+        # What AWS refuses, such as a name that is taken, waits for somebody too.
+        busy = bool(any(r.done for r in self.results) or pending or reports)
         if not busy and not coming and (again is None or again > 60.0):
             return True
         pause = 1.0
@@ -586,7 +589,7 @@ class Life:
 
     def delete(self) -> None:
         """The GoldenImage is deleted: what may go is gone, and what stays is told."""
-        for round_ in range(SETTLING):
+        for round_ in range(2 * SETTLING):
             want = wanted(CLUSTER, self.object)
             seen = self._see(needs.of_image(want))
             uses = self._uses(asked_on_deletion(want, seen))
