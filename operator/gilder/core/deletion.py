@@ -15,7 +15,7 @@ from gilder.core.actions import (
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Use
 from gilder.core.plan import Draft, Plan, freeze
-from gilder.core.retention import REPORT_AGE, REPORT_POLL
+from gilder.core.retention import BLOCKED_POLL, REPORT_AGE, REPORT_POLL
 from gilder.core.times import passed
 from gilder.core.wanted import Wanted
 
@@ -87,7 +87,10 @@ def _may_go(want: Wanted, image: Image, use: Use | None, now: datetime, draft: D
             why = use.problem.message if use is not None and use.problem is not None else "unread"
             by = f"possibly something ({why})"
         else:
-            by = ", ".join(use.by)
+            # An old report is asked anew below.
+            told = passed(use.reported_at, now) < BLOCKED_POLL
+            asks = retention is None or retention.check_other_accounts
+            by = ", ".join((*use.by, *(use.others if told and asks else ())))
         if by:
             _stays(image, by, draft)
             return False
@@ -118,10 +121,8 @@ def _reported(want: Wanted, image: Image, use: Use, now: datetime, draft: Draft)
             region=image.region,
         )
         return False
-    if use.report == "available" and age < REPORT_AGE:
-        if use.others:
-            _stays(image, ", ".join(use.others), draft)
-        return not use.others
+    if use.report == "available" and age < REPORT_AGE and not use.others:
+        return True
     if use.report == "pending" and age < REPORT_AGE:
         draft.wait(f"the report of other accounts that use {image.id}", REPORT_POLL)
     elif use.report and use.report != "available" and age < REPORT_AGE:

@@ -1,6 +1,6 @@
 """From the plan of a GoldenImage and what came of it to its status; pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.api.conditions import ConditionType
@@ -388,7 +388,7 @@ def _versions(
                 origins[number] = action.tags.get(TAG_ORIGIN, "")
                 if action.tags.get(TAG_RELEASE) == CANDIDATE:
                     held_back.add(number)
-    numbers = sorted({k[0] for k in slots}, reverse=True)[:MOST_VERSIONS]
+    numbers = _told(image, slots)
     return tuple(
         ImageVersion(
             version=n,
@@ -409,6 +409,18 @@ def _versions(
         )
         for n in numbers
     )
+
+
+def _told(image: GoldenImage, slots: Iterable[Slot]) -> list[int]:
+    """The newest versions, and the last one in each Region that only status leads to."""
+    newest: dict[str, int] = {}
+    for number, region, _ in slots:
+        newest[region] = max(number, newest.get(region, 0))
+    spec = image.spec
+    known = {spec.region, *(r.region for r in spec.replicas)}
+    every = sorted({number for number, _, _ in slots}, reverse=True)
+    apart = {number for region, number in newest.items() if region not in known}
+    return sorted({*every[:MOST_VERSIONS], *apart}, reverse=True)
 
 
 def _remembered(image: GoldenImage, plan: ImagePlan, version: int) -> tuple[int, ...]:

@@ -120,7 +120,7 @@ def plan_retention(
             for version, image in stay:
                 _deprecate(run, retention, image, superseded=version not in keepers)
                 _protect(retention, image, draft)
-        leftovers += _leftovers(run, retention, view, mine)
+        leftovers += _leftovers(run, retention, view, mine, copies)
     run.retiring.sort(key=lambda r: (r.at, r.region, r.id))
     return Retirement(tuple(run.retiring), tuple(leftovers))
 
@@ -350,9 +350,16 @@ def _protect(retention: Retention, image: Image, draft: Draft) -> None:
 
 
 def _leftovers(
-    run: _Pass, retention: Retention | None, view: RegionView, mine: Sequence[Image]
+    run: _Pass,
+    retention: Retention | None,
+    view: RegionView,
+    mine: Sequence[Image],
+    copies: Mapping[int, Image],
 ) -> list[Leftover]:
-    """Snapshots with our tags that no AMI uses; they go like AMIs, where snapshots do."""
+    """Snapshots with our tags that no AMI uses; they go like AMIs, where snapshots do.
+
+    What may be all that is left of a version that is to stay is told of, and stays.
+    """
     want = run.want
     known = {s for i in mine for s in i.snapshots}
     spare = [s for s in view.parts(want.cluster, want.key) if s.id not in known]
@@ -360,6 +367,8 @@ def _leftovers(
         return []
     used = {s for i in view.images.values() for s in i.snapshots}
     pending = {i.version for i in mine if i.pending}  # whose snapshots are not all named yet
+    there = {v for v, i in copies.items() if i.available}
+    spent = bool(there.intersection(_good(copies, run.standing)))
     found = []
     for snapshot in spare:
         text = snapshot.tags.get(TAG_VERSION, "")
@@ -367,7 +376,8 @@ def _leftovers(
         if snapshot.id in used or version in pending:
             continue
         found.append(Leftover(id=snapshot.id, region=view.region, version=version))
-        if retention is not None and retention.delete_snapshots:
+        needed = not spent or version in run.standing.kept - there
+        if retention is not None and retention.delete_snapshots and not needed:
             _delete(run, retention, found[-1])
     return found
 

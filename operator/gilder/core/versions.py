@@ -183,7 +183,9 @@ def plan_image(
     served = served_in(want, serving, available, owned, closed)
     if available is not None:
         wake_for_lag(want, available.version, served, now, draft)
-    standing = Standing(serving, version, spec.pinned_version or 0, closed)
+    # While the source is not known, it may be the newest version that it stands for.
+    asked = max((i.version for i in owned), default=0) if unknown else 0
+    standing = Standing(serving, max(version, asked), spec.pinned_version or 0, closed)
     retirement = plan_retention(want, owned, seen, standing, uses, now, draft)
     return ImagePlan(
         freeze(draft),
