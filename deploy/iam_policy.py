@@ -94,6 +94,7 @@ OWNED_ONLY = frozenset(
         "ec2:EnableImageDeprecation",
         "ec2:EnableImageDeregistrationProtection",
         "ec2:RestoreImageFromRecycleBin",
+        "ec2:RestoreSnapshotFromRecycleBin",
     }
 )
 # Needs both the AMI, which is ours, and the report, which is new.

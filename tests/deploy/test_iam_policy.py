@@ -170,6 +170,7 @@ def test_nothing_happens_to_images_of_others_in_their_lifecycle(script: dict[str
         "ec2:EnableImageDeprecation",
         "ec2:EnableImageDeregistrationProtection",
         "ec2:RestoreImageFromRecycleBin",
+        "ec2:RestoreSnapshotFromRecycleBin",
     }
     assert script["OWNED_ONLY"] <= script["actions"]()
 
