@@ -114,9 +114,7 @@ class Cloud:
 
     def owned(self) -> list[Image]:
         return [
-            i
-            for i in self.images.values()
-            if i.owner == OWNER and i.belongs_to(CLUSTER, GOLDEN)
+            i for i in self.images.values() if i.owner == OWNER and i.belongs_to(CLUSTER, GOLDEN)
         ]
 
     def owned_snapshots(self) -> dict[str, str]:
