@@ -16,6 +16,7 @@ from gilder.core.wanted import Wanted
 
 AGE = 3600.0  # seconds after which a parameter is looked at again, though nothing changed
 RETRY = 20.0  # and after which one that could not be written is
+SOON = 5.0  # and after which one that was just written, until it shows
 LEAVING = 600.0  # and one that could not be deleted
 MOST = 800  # parameters in consumer accounts that status has room for
 NAMED = 5  # accounts in a message
@@ -122,6 +123,7 @@ def _pause(told: Published | None, image: str, now: datetime, many: int) -> floa
     if told is None or (told.image_id != image and not told.message):
         return 0.0
     age = min(AGE, max(RETRY, float(many))) if told.message else AGE
+    age = SOON if told.message == UNSEEN else age
     return max(0.0, age - passed(told.at, now))
 
 

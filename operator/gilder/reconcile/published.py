@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gilder.api.goldenimage import Published
 from gilder.aws import consumers as calls
@@ -17,6 +18,9 @@ from gilder.core.results import Result
 from gilder.core.times import rfc3339
 from gilder.core.wanted import Wanted
 from gilder.reconcile.outcome import Abroad
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm.client import SSMClient
 
 AT_ONCE = 8  # accounts per pass, side by side; the others follow in the next ones
 
@@ -155,8 +159,20 @@ class ConsumerParameters:
         except errors.AWS_ERRORS as error:
             return refused(errors.problem(error, doing, region))
         results.append(Result(action))
+        return ConsumerParameters._read_back(ssm, todo, image, before)
+
+    @staticmethod
+    def _read_back(
+        ssm: "SSMClient", todo: Todo, image: Image, before: Published | None
+    ) -> Problem | None:
+        """AWS answers before it has looked at the AMI, and drops a value that it does not like."""
+        try:
+            if calls.parameter(ssm, todo.name)[0] == image.id:
+                return None
+        except errors.AWS_ERRORS:
+            pass  # it is looked at soon
         if before is not None and before.image_id == image.id and _untaken(before):
-            return not_taken(todo.name, region, image.id, account)
+            return not_taken(todo.name, image.region, image.id, todo.account)
         return JUST_WRITTEN
 
     @staticmethod
