@@ -331,13 +331,14 @@ def _versions(
     fingerprints: dict[int, str] = {}
     origins = {v.version: v.origin for v in image.status.versions}
     known = {v.version: v for v in image.status.versions}
+    highest = max(known, default=0)  # stays, so that no number is given twice
     for v in image.status.versions:
         fingerprints[v.version] = v.fingerprint
         for i in v.images:
             unread = seen.region(i.region).problem is not None
             if unread or i.state == "requested":
                 slots[(v.version, i.region, i.role)] = i
-            elif v.version in _remembered(image, plan, v.version):
+            elif v.version in (*_remembered(image, plan, v.version), highest):
                 # Remembered although gone, so that its successor is a new request to AWS.
                 slots[(v.version, i.region, i.role)] = i.model_copy(update={"state": "missing"})
     keep: dict[Slot, Image] = {}
@@ -358,7 +359,11 @@ def _versions(
         if found.role in COPIES and tells:  # the AMI at home, or a copy where that is gone
             (held_back.add if held(found) else held_back.discard)(found.version)
     gone = {r.action.image for r in results if r.done and isinstance(r.action, DeregisterImage)}
-    slots = {k: v for k, v in slots.items() if v.image_id not in gone}
+    for slot, shown in list(slots.items()):
+        if shown.image_id in gone and slot[0] == highest:
+            slots[slot] = shown.model_copy(update={"state": "missing"})
+        elif shown.image_id in gone:
+            del slots[slot]
     for result in results:
         if not result.done:
             continue
