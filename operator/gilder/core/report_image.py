@@ -15,9 +15,11 @@ from gilder.core.plan import Plan
 from gilder.core.promotion import CANDIDATE, COPIES, held
 from gilder.core.report_lifecycle import (
     RESTING,
+    aging,
     progress_of,
     release_events,
     retires,
+    stale_events,
     tell_lifecycle,
 )
 from gilder.core.report_publish import tell_published, told_published
@@ -210,6 +212,8 @@ def _undecided(
         before=old.conditions,
         generation=image.metadata.generation,
     )
+    replicas, stale = aging(image, moment(now))
+    verdicts += stale
     told = {v.type for v in verdicts} | {ConditionType.RECONCILING, ConditionType.STALLED}
     found = report.synced(pending=(), observe=False, problems=problems, drift="")
     if get(old.conditions, ConditionType.SYNCED) is None or any(p.permanent for p in problems):
@@ -222,10 +226,12 @@ def _undecided(
             "observed_generation": image.metadata.generation,
             "conditions": conditions,
             "account": seen.account or old.account,
+            "replicas": replicas,
             "last_handled_reconcile_at": image.metadata.reconcile_request,
         }
     )
-    return status, report.condition_events(old.conditions, conditions)
+    events = stale_events(old.replicas, replicas)
+    return status, [*events, *report.condition_events(old.conditions, conditions)]
 
 
 def report_deletion(
