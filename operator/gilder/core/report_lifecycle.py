@@ -24,7 +24,6 @@ from gilder.core.times import passed, rfc3339
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
 
-MOST_RETIRING = 100
 MOST_LEFTOVERS = 100
 MOST_BINNED = 50
 # Nothing is missing but a decision or time, so that Ready need not wait.
@@ -68,7 +67,7 @@ def tell_lifecycle(
     fields = {
         "replicas": replicas,
         "next_copy": min(runs, default=None),
-        "retiring": _retiring(plan, results, rfc3339(now))[:MOST_RETIRING],
+        "retiring": _retiring(plan, results, rfc3339(now)),
         "leftovers": plan.retirement.leftovers[:MOST_LEFTOVERS],
         "recycle_bin": tuple(binned[:MOST_BINNED]),
     }
