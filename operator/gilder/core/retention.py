@@ -36,6 +36,9 @@ SOON = 1.0
 MOST_RETIRING = 100  # that status has room for
 OPEN = 20  # of these for what nothing holds yet, so that each has its turn
 AHEAD = 120.0  # seconds: a deprecation can only be set to a time to come
+# What AWS gives every public AMI; it is not taken off, nor put off, while the AMI is public:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-deprecate.html
+PUBLIC = timedelta(days=730)
 
 MODES: Mapping[str, str] = {
     "Enabled": "enabled-without-cooldown",
@@ -352,11 +355,15 @@ def _deprecate(run: _Pass, retention: Retention, image: Image, *, superseded: bo
     """Only AMIs that were superseded are deprecated: those who search still find the newest."""
     if retention.deprecate_after is None or not (image.available or image.state == "disabled"):
         return
+    wish = timedelta(seconds=seconds(retention.deprecate_after))
+    fixed = _set_by_aws(image, wish)
     if not superseded:
-        if image.deprecated_at:
+        if image.deprecated_at and not fixed:
             run.draft.do(DeprecateImage(region=image.region, image=image.id))
         return
-    due = moment(image.created) + timedelta(seconds=seconds(retention.deprecate_after))
+    if fixed and wish > PUBLIC:
+        return  # AWS puts it off no further
+    due = moment(image.created) + wish
     there = moment(image.deprecated_at) if image.deprecated_at else None
     if due <= run.now:
         if there is not None and there <= run.now + timedelta(seconds=2 * AHEAD):
@@ -368,6 +375,14 @@ def _deprecate(run: _Pass, retention: Retention, image: Image, *, superseded: bo
     # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImageDeprecation.html
     at = rfc3339(due.replace(second=0, microsecond=0))
     run.draft.do(DeprecateImage(region=image.region, image=image.id, at=at))
+
+
+def _set_by_aws(image: Image, wish: timedelta) -> bool:
+    """Whether an AMI has the date of public ones, and not because it was wished for."""
+    day = timedelta(days=1)
+    if not image.deprecated_at or abs(wish - PUBLIC) <= day:
+        return False
+    return abs(moment(image.deprecated_at) - moment(image.created) - PUBLIC) <= day
 
 
 def _protect(retention: Retention, image: Image, draft: Draft) -> None:
