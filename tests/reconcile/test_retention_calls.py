@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from lapse import DAY, DR, HOME, HOUR, KEY, MINUTE, OTHER_ACCOUNT, Lapse
 
+from gilder.sandbox.aws.seed import make_snapshot, register
+
 KEEP_TWO = {"keep": 2, "gracePeriod": "24h", "unusedFor": "0m"}
 COMPONENT = f"arn:aws:imagebuilder:{HOME}:aws:component/update-linux/x.x.x"
 Make = Callable[..., Lapse]
@@ -352,7 +354,12 @@ def test_an_ami_in_the_recycle_bin_is_had_back(make: Make) -> None:
         )
     base.roll(1)
     first = base.ami(1)
-    base.aws.client("ec2").deregister_image(ImageId=first)
+    ec2 = base.aws.client("ec2")
+    other = register(base.aws, "of-somebody-else", make_snapshot(base.aws))
+    ec2.deregister_image(ImageId=other)
+    ec2.deregister_image(ImageId=first)
+    base.look()
+    assert base.status.recycle_bin == (f"{first} images-base-v1 in {HOME}",)
     base.after(MINUTE)
     base.after(MINUTE)
     assert base.ami(1) == first, "restored, and not made anew"
@@ -369,3 +376,7 @@ def test_scraps_go_at_once(make: Make) -> None:
     roles = {t["Value"] for i in base.owned() for t in i["Tags"] if t["Key"].endswith("/role")}
     assert roles == {"home"}
     assert len(base.snapshots()) == 1
+    looked: list[object] = []
+    base.aws.faults.after("ListImagesInRecycleBin", looked.append)
+    base.after(HOUR)
+    assert looked == [], "nothing is missed"
