@@ -55,6 +55,7 @@ KEYS = ["arn:aws:kms:*:*:key/*"]
 PARAMETERS = ["arn:aws:ssm:*:*:parameter/*"]
 TEMPLATES = ["arn:aws:ec2:*:*:launch-template/*"]
 SNAPSHOTS = ["arn:aws:ec2:*::snapshot/*"]
+REPORTS = ["arn:aws:ec2:*:*:image-usage-report/*"]
 ROLES = ["arn:aws:iam::*:role/gilder*"]
 QUEUES = ["arn:aws:sqs:*:*:gilder*"]
 
@@ -79,10 +80,25 @@ ON_BEHALF: dict[str, tuple[str, ...]] = {
         "ssm:GetParameters",
     ),
 }
-# Only on what carries our ownership tag, of whatever cluster.
+# Only on what carries our ownership tag, of whatever cluster. An AMI in the Recycle Bin keeps its
+# tags. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 OWNED_ONLY = frozenset(
-    {"ec2:DeleteSnapshot", "ec2:DeleteTags", "ec2:DeregisterImage", "ec2:EnableImage"}
+    {
+        "ec2:DeleteSnapshot",
+        "ec2:DeleteTags",
+        "ec2:DeregisterImage",
+        "ec2:DisableImage",
+        "ec2:DisableImageDeprecation",
+        "ec2:DisableImageDeregistrationProtection",
+        "ec2:EnableImage",
+        "ec2:EnableImageDeprecation",
+        "ec2:EnableImageDeregistrationProtection",
+        "ec2:RestoreImageFromRecycleBin",
+        "ec2:RestoreSnapshotFromRecycleBin",
+    }
 )
+# Needs both the AMI, which is ours, and the report, which is new.
+USAGE_REPORT = "ec2:CreateImageUsageReport"
 _READS = ("Describe", "Get", "List")
 
 
@@ -104,13 +120,13 @@ def _part(function: str) -> str:
 
 
 def policy() -> dict[str, Any]:
-    """The policy document, each action in one statement (CreateGrant in two)."""
+    """The policy document, each action in one statement (CreateGrant and usage reports in two)."""
     ours, behalf = actions("main"), {a for group in ON_BEHALF.values() for a in group}
     read = {a for a in ours | behalf if a.split(":")[1].startswith(_READS)}
     read -= {a for a in read if a.startswith("sqs:")}
     kms = {a for a in ours - behalf - {"kms:CreateGrant"} if a.startswith("kms:")}
     queues = {a for a in ours if a.startswith("sqs:")}
-    images = {a for a in ours - read - behalf - OWNED_ONLY if a.startswith("ec2:")}
+    images = {a for a in ours - read - behalf - OWNED_ONLY - {USAGE_REPORT} if a.startswith("ec2:")}
     owned = {"Null": {f"aws:ResourceTag/{TAG_CLUSTER}": "false"}}
     operations = {"ForAllValues:StringEquals": {"kms:GrantOperations": [*get_args(GrantOperation)]}}
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
@@ -119,6 +135,8 @@ def policy() -> dict[str, Any]:
         _statement("Look", read - kms, ["*"]),
         _statement("MakeAndShareImages", images, IMAGES + INSTANCES),
         _statement("ChangeOwnImages", ours & OWNED_ONLY, IMAGES, owned),
+        _statement("AskWhoUsesOwnImages", {USAGE_REPORT}, IMAGES[:1], owned),
+        _statement("MakeUsageReports", {USAGE_REPORT}, REPORTS),
         _statement("Keys", kms, KEYS),
         _statement("GrantToAccounts", {"kms:CreateGrant"}, KEYS, operations),
         _statement("GrantToEC2", {"kms:CreateGrant"}, KEYS, for_aws),

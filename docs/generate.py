@@ -12,12 +12,14 @@ from typing import Any
 from gilder.api.crd import crds
 from gilder.api.names import (
     ABANDON,
+    ANNOTATION_DATA,
     APPROVE,
     FINALIZER,
     LABEL_ACCOUNTS,
     LABEL_BUILD,
     LABEL_IMAGE,
     PAUSED,
+    PROMOTE,
     REBUILD,
     RECONCILE_NOW,
     REJECT,
@@ -30,6 +32,7 @@ from gilder.api.names import (
     TAG_IMAGE,
     TAG_KEY,
     TAG_ORIGIN,
+    TAG_RELEASE,
     TAG_ROLE,
     TAG_SOURCE,
     TAG_TEST,
@@ -49,6 +52,8 @@ ANNOTATIONS = {
     REBUILD: "Any new value, on a GoldenImage: build, or capture the instance, anew.",
     APPROVE: "Number of the version that passes `spec.gates.manual`.",
     REJECT: "Number of the version that fails `spec.gates.manual`.",
+    PROMOTE: "Number of a version that passed its gates: it is released at once.",
+    ANNOTATION_DATA: "On the ConfigMap of `spec.publish.configMap`: digest of what was written.",
 }
 TAGS = {
     TAG_IMAGE: "`<namespace>/<name>` of the GoldenImage.",
@@ -64,12 +69,14 @@ TAGS = {
     TAG_ORIGIN: "Why and from what the version was built: `trigger=... inputs=... parent=...`.",
     TAG_GATES: "On the home AMI: `pending`, `passed`, `failed/<digest of the gates>`, or `waived` "
     "once there were no gates any more. Absent: there were none when it was made.",
+    TAG_RELEASE: "On home AMIs and copies of a version that was held back: `candidate` until it is "
+    "released, then `released`. Absent: nothing held it back.",
     TAG_TEST: "On a test instance: id of the AMI that is checked.",
 }
 LABELS = {
     LABEL_ACCOUNTS: '`"true"` on a ConfigMap: `spec.accountsFrom` may take account ids from it.',
-    LABEL_IMAGE: "On Jobs and their pods: name of the GoldenImage, cut with a digest when it is "
-    "too long for a label.",
+    LABEL_IMAGE: "On Jobs, their pods and the ConfigMap of `spec.publish`: name of the "
+    "GoldenImage, cut with a digest when it is too long for a label.",
     LABEL_BUILD: "On Jobs and their pods: id of the build.",
 }
 

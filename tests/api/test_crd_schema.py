@@ -48,7 +48,7 @@ def test_structural(kind: str) -> None:
     allowed = {
         "type", "description", "default", "properties", "required", "items", "enum", "pattern",
         "additionalProperties", "minItems", "maxItems", "minLength", "maxLength", "minimum",
-        "maximum", "minProperties", "maxProperties", "x-kubernetes-validations",
+        "maximum", "multipleOf", "minProperties", "maxProperties", "x-kubernetes-validations",
         "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
         "x-kubernetes-preserve-unknown-fields",
     }  # fmt: skip

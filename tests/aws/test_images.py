@@ -142,12 +142,6 @@ def test_deregistering_takes_the_snapshots_and_may_be_repeated(
     images.deregister(ec2, seeded.base_image)
 
 
-def test_references_tell_what_uses_an_ami(sessions: Sessions, seeded: Seeded) -> None:
-    found = images.references(sessions.ec2("eu-west-1"), [seeded.base_image])
-    assert seeded.base_image in found
-    assert images.references(sessions.ec2("eu-west-1"), [seeded.default_key_image]) == {}
-
-
 def test_block_public_access_is_read(sessions: Sessions, seeded: Seeded) -> None:  # noqa: ARG001
     ec2 = sessions.ec2("eu-west-1")
     assert images.public_blocked(ec2) is False

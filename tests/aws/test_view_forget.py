@@ -34,7 +34,7 @@ def test_only_what_was_forgotten_is_read(
             {"keys": [seeded.keys[HOME]]},
             {"kms:DescribeKey": 1, "kms:GetKeyPolicy": 1, "kms:ListGrants": 1},
         ),
-        ({"whole": True}, {"ec2:DescribeImages": 2, "ec2:DescribeSnapshots": 1}),
+        ({"whole": True}, {"ec2:DescribeImages": 2, "ec2:DescribeSnapshots": 2}),
         ({"images": ["ami-0123456789abcdef0"], "keys": ["arn:x"]}, {}),
     ):
         views.forget(HOME, **forgotten)

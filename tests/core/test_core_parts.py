@@ -37,9 +37,13 @@ from gilder.core.actions import (
     CopyImage,
     CreateGrant,
     CreateImage,
+    DeleteSnapshot,
+    DeprecateImage,
     DeregisterImage,
+    DisableImage,
     EnableImage,
     ModifyLaunchPermission,
+    ProtectImage,
     RevokeGrant,
     TagResources,
     UntagResources,
@@ -423,6 +427,34 @@ def test_predicted_states() -> None:
     ).region(HOME)
     assert after.images == {ami(1): image(1)}
     assert ami(2) not in after.permissions
+
+
+def test_predicted_retirement() -> None:
+    seen = world(
+        view(HOME, [image(1), image(2)], permissions={ami(1): accounts(A), ami(2): accounts(A)},
+             snapshots={"snap-1": Snapshot("snap-1"), "snap-2": Snapshot("snap-2")})
+    )  # fmt: skip
+    at = "2027-01-01T00:00:00Z"
+    after = predict(
+        seen,
+        [
+            DisableImage(region=HOME, image=ami(1)),
+            DeprecateImage(region=HOME, image=ami(2), at=at),
+            ProtectImage(region=HOME, image=ami(2), mode="enabled-with-cooldown"),
+            DeleteSnapshot(region=HOME, snapshot="snap-1"),
+        ],
+    ).region(HOME)
+    assert after.images[ami(1)].state == "disabled"
+    assert after.permissions == {ami(1): NOBODY, ami(2): accounts(A)}
+    assert after.images[ami(2)].deprecated_at == at
+    assert after.images[ami(2)].protection == "enabled-with-cooldown"
+    assert set(after.snapshots) == {"snap-2"}
+    gone = [
+        DisableImage(region=HOME, image="gone"),
+        DeprecateImage(region=HOME, image="gone"),
+        ProtectImage(region=HOME, image="gone", mode="disabled"),
+    ]
+    assert predict(seen, gone) == seen
 
 
 def test_predicted_access() -> None:

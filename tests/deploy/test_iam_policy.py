@@ -154,6 +154,59 @@ def test_what_destroys_is_for_our_own_only(script: dict[str, Any]) -> None:
             assert condition in [(tag, "false") for tag in ours]
 
 
+def test_nothing_happens_to_images_of_others_in_their_lifecycle(script: dict[str, Any]) -> None:
+    """Of the calls of the first policy that change an AMI, all but these need our tag on it."""
+    others = {"ec2:CopyImage", "ec2:CreateImage", "ec2:CreateTags", "ec2:ModifyImageAttribute"}
+    by_sid = {s["Sid"]: s for s in of(script, "main")}
+    assert set(by_sid["MakeAndShareImages"]["Action"]) == others
+    assert set(by_sid["ChangeOwnImages"]["Action"]) == {
+        "ec2:DeleteSnapshot",
+        "ec2:DeleteTags",
+        "ec2:DeregisterImage",
+        "ec2:DisableImage",
+        "ec2:DisableImageDeprecation",
+        "ec2:DisableImageDeregistrationProtection",
+        "ec2:EnableImage",
+        "ec2:EnableImageDeprecation",
+        "ec2:EnableImageDeregistrationProtection",
+        "ec2:RestoreImageFromRecycleBin",
+        "ec2:RestoreSnapshotFromRecycleBin",
+    }
+    assert script["OWNED_ONLY"] <= script["actions"]()
+
+
+def test_usage_is_asked_of_our_own_images_alone(script: dict[str, Any]) -> None:
+    found = [s for s in of(script, "main") if "ec2:CreateImageUsageReport" in s["Action"]]
+    ours = {"Null": {f"aws:ResourceTag/{TAG_CLUSTER}": "false"}}
+    by_resource = {tuple(s["Resource"]): s.get("Condition") for s in found}
+    assert by_resource == {
+        ("arn:aws:ec2:*::image/*",): ours,
+        ("arn:aws:ec2:*:*:image-usage-report/*",): None,
+    }
+    assert all(s["Action"] == ["ec2:CreateImageUsageReport"] for s in found)
+
+
+def test_the_first_policy_looks_wherever_a_use_may_hide(script: dict[str, Any]) -> None:
+    (look,) = [s for s in of(script, "main") if s["Sid"] == "Look"]
+    assert {
+        "autoscaling:DescribeAutoScalingGroups",
+        "autoscaling:DescribeLaunchConfigurations",
+        "ec2:DescribeImageReferences",
+        "ec2:DescribeImageUsageReportEntries",
+        "ec2:DescribeImageUsageReports",
+        "ec2:DescribeInstances",
+        "ec2:DescribeLaunchTemplateVersions",
+        "ec2:DescribeLaunchTemplates",
+        "ec2:ListImagesInRecycleBin",
+        "imagebuilder:GetContainerRecipe",
+        "imagebuilder:ListContainerRecipes",
+        "imagebuilder:ListImageRecipes",
+        "ssm:DescribeParameters",
+        "ssm:GetParameters",
+    } <= set(look["Action"])
+    assert "Condition" not in look
+
+
 def test_the_policy_fits_a_managed_policy(script: dict[str, Any]) -> None:
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
     for text in script["texts"]().values():

@@ -16,7 +16,7 @@ SOURCE = Path(gilder.__file__).parent
 RUNBOOK = (ROOT / "docs/conditions.md").read_text()
 LAYERS = ("core", "aws", "reconcile", "handlers")
 # Where the reason stands in the arguments of each call that makes one.
-REASON_AT = {"Problem": 0, "stop": 0, "Verdict": 2, "Event": 1, "outlook": 99}
+REASON_AT = {"Problem": 0, "stop": 0, "Hold": 0, "Verdict": 2, "Event": 1, "outlook": 99}
 WORD = re.compile(r"[A-Z][A-Za-z]+")
 
 # A reason that is passed on to outlook() but never shown: a deletion is never good.

@@ -72,6 +72,7 @@ def test_an_existing_pipeline_is_run(stage: Stage, works: Works) -> None:
     stage.apply(built(imageBuilder={"pipelineArn": pipeline}, **ENCRYPTED))
     stage.start()
     stage.wait_ready("GoldenImage", "web")
+    stage.wait(lambda: len(stage.owned(HOME)) == 1, "what the pipeline left is cleared away")
     (image,) = stage.owned(HOME)
     assert image["Name"] == "images-web-v1", "re-encrypted by copy, since the pipeline has no key"
     assert all(d["Ebs"]["Encrypted"] for d in image["BlockDeviceMappings"])

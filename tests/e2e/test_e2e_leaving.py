@@ -27,7 +27,12 @@ def test_image_and_share_deleted_at_once(stage: Stage) -> None:
     order = stage.order()
     last_revoked = max(i for i, a in enumerate(order) if a == "RevokeGrant")
     assert last_revoked < order.index("DeregisterImage")
-    assert stage.changes() == {"ModifyImageAttribute": 2, "RevokeGrant": 2, "DeregisterImage": 2}
+    assert stage.changes() == {
+        "ModifyImageAttribute": 2,
+        "RevokeGrant": 2,
+        "CreateImageUsageReport": 2,
+        "DeregisterImage": 2,
+    }
 
 
 def test_a_region_that_is_down_holds_the_deletion_until_it_is_back(stage: Stage) -> None:

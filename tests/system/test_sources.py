@@ -58,7 +58,8 @@ def test_an_instance_is_captured_and_encrypted(system: System) -> None:
     system.start()
     system.apply(golden(source=source, encryption={"kmsKeyId": "alias/golden"}))
     system.wait_ready("GoldenImage", "base")
-    (home,) = system.owned("eu-west-1")  # the unencrypted one in between is gone
+    system.wait(lambda: len(system.owned("eu-west-1")) == 1, "the unencrypted one gone")
+    (home,) = system.owned("eu-west-1")
     assert home["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
     assert home["Name"] == "images-base-v1"
     changes = system.changes()

@@ -214,8 +214,8 @@ class GoldenImageSpec(ApiModel):
     promotion: Annotated[
         Promotion | None,
         Field(
-            description="When a version that passed its gates is released. Absent: once it is good "
-            "and its copies are there."
+            description="When a version that passed its gates is released. Absent: at once, and "
+            "in each replica Region once its copy is there."
         ),
     ] = None
     pinned_version: Annotated[
@@ -294,7 +294,8 @@ class GoldenImageSpec(ApiModel):
 
     @property
     def promoting(self) -> Promotion:
-        return self.promotion if self.promotion is not None else Promotion()
+        """What counts; where nothing is said each Region goes as soon as it can."""
+        return self.promotion if self.promotion is not None else Promotion(replicas="Follow")
 
     def retention_in(self, region: str) -> Retention | None:
         """What counts for the AMIs of a Region; one that is no replica any more is as the home."""

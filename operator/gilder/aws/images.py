@@ -1,5 +1,6 @@
 """AMIs: read in bulk, made, copied, enabled, deregistered, and who may launch them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -311,9 +312,42 @@ def in_recycle_bin(ec2: "EC2Client") -> dict[str, str]:
     return {i["ImageId"]: i.get("Name", "") for page in pages for i in page["Images"]}
 
 
-@needs("ec2:RestoreImageFromRecycleBin")
+@needs(
+    "ec2:RestoreImageFromRecycleBin",
+    "ec2:ListSnapshotsInRecycleBin",
+    "ec2:RestoreSnapshotFromRecycleBin",
+)
 def restore(ec2: "EC2Client", image: str) -> None:
-    ec2.restore_image_from_recycle_bin(ImageId=image)
+    """Have an AMI back from the Recycle Bin, and before it the snapshots that lie there too.
+
+    AWS wants it in that order, and tells which AMI a snapshot is of in its description only:
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/recover-ami-recycle-bin.html
+    """
+    try:
+        ec2.restore_image_from_recycle_bin(ImageId=image)
+    except ClientError as error:
+        if not errors.code(error).startswith("InvalidSnapshot"):
+            raise
+        if not _restore_parts(ec2, image):
+            raise
+        ec2.restore_image_from_recycle_bin(ImageId=image)
+
+
+def _restore_parts(ec2: "EC2Client", image: str) -> int:
+    """Restore the snapshots in the Recycle Bin that were made for an AMI; how many."""
+    pages = ec2.get_paginator("list_snapshots_in_recycle_bin").paginate()
+    # "Copied for DestinationAmi ami-1 from SourceAmi ami-2 ...", "Created by CreateImage(i-1) for
+    # ami-1": the other AMI that is named is not the one it belongs to.
+    of = re.compile(rf"\b(?:DestinationAmi|\) for) {re.escape(image)}\b")
+    parts = [
+        s["SnapshotId"]
+        for page in pages
+        for s in page["Snapshots"]
+        if of.search(s.get("Description", ""))
+    ]
+    for part in parts:
+        ec2.restore_snapshot_from_recycle_bin(SnapshotId=part)
+    return len(parts)
 
 
 @needs("ec2:DeregisterImage", "ec2:DeleteSnapshot")

@@ -20,15 +20,16 @@ SHOWN = 5  # users of one AMI that are named
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResourceTypeOption.html
 _STATES = ["pending", "running", "shutting-down", "stopping", "stopped"]
 _DEPTH = ["10000"]
+_TEMPLATES: dict[str, Any] = {
+    "ResourceType": "ec2:LaunchTemplate",
+    "ResourceTypeOptions": [{"OptionName": "version-depth", "OptionValues": _DEPTH}],
+}
 _TYPES: list[dict[str, Any]] = [
     {
         "ResourceType": "ec2:Instance",
         "ResourceTypeOptions": [{"OptionName": "state-name", "OptionValues": _STATES}],
     },
-    {
-        "ResourceType": "ec2:LaunchTemplate",
-        "ResourceTypeOptions": [{"OptionName": "version-depth", "OptionValues": _DEPTH}],
-    },
+    _TEMPLATES,
     {"ResourceType": "ssm:Parameter"},
     {"ResourceType": "imagebuilder:ImageRecipe"},
     {"ResourceType": "imagebuilder:ContainerRecipe"},
@@ -116,11 +117,14 @@ def _entries(
 
 @needs("ec2:CreateImageUsageReport")
 def ask(ec2: "EC2Client", image: str, token: str) -> str:
-    """Begin a usage report of an AMI; the same token gives the same one. Its id."""
+    """Begin a usage report of an AMI; the same token gives the same one. Its id.
+
+    Unasked, AWS looks at the newest 20 versions of each launch template alone.
+    """
     made = ec2.create_image_usage_report(
         ImageId=image,
         ClientToken=token,
-        ResourceTypes=[{"ResourceType": "ec2:Instance"}, {"ResourceType": "ec2:LaunchTemplate"}],
+        ResourceTypes=[{"ResourceType": "ec2:Instance"}, _TEMPLATES],  # type: ignore[list-item]
     )
     return made["ReportId"]
 

@@ -16,6 +16,7 @@ from gilder.aws.view import SLOW
 from gilder.core.observed import Problem, Use
 
 BIN_AGE = 60.0  # seconds that a listing of the Recycle Bin is used
+REFUSED_AGE = 3600.0  # seconds for which what AWS does not restore counts as gone
 
 
 class _Region:
@@ -23,6 +24,7 @@ class _Region:
         self.lock = threading.Lock()
         self.uses: Remembered[str, Use] = Remembered()
         self.bin: tuple[dict[str, str], float] = ({}, NEVER)
+        self.refused: Remembered[str, bool] = Remembered()
 
 
 class UseViews:
@@ -36,7 +38,7 @@ class UseViews:
 
     def read(self, wanted: Mapping[str, Mapping[str, bool]], since: float) -> dict[str, Use]:
         """AMI to its use. `wanted` is by Region and AMI whether it must be as of `since`; other
-        answers may be some minutes old."""
+        answers may be some minutes old, and say so."""
         found: dict[str, Use] = {}
         for name, ids in wanted.items():
             region = self._region(name)
@@ -47,7 +49,9 @@ class UseViews:
                     if (u := region.uses.get(i, since if fresh else self._clock() - SLOW))
                 }
                 left = sorted(ids.keys() - known.keys())
-                found |= known
+                for image, use in known.items():
+                    old = region.uses.get(image, since) is None
+                    found[image] = replace(use, old=True) if old else use
                 found |= self._read(name, region, left) if left else {}
         return found
 
@@ -63,7 +67,14 @@ class UseViews:
                 except errors.AWS_ERRORS:
                     known = {}
                 region.bin = (known, began)
-            return known
+            since = self._clock() - REFUSED_AGE
+            return {i: n for i, n in known.items() if not region.refused.get(i, since)}
+
+    def refused(self, name: str, image: str) -> None:
+        """AWS does not restore it, such as when its snapshots are gone: it is made anew instead."""
+        region = self._region(name)
+        with region.lock:
+            region.refused.put(image, True, self._clock())
 
     def forget(self, name: str, image: str) -> None:
         """Its use, or whether it is in the Recycle Bin, was changed or asked for."""

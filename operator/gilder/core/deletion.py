@@ -15,7 +15,7 @@ from gilder.core.actions import (
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Use
 from gilder.core.plan import Draft, Plan, freeze
-from gilder.core.retention import REPORT_AGE, REPORT_POLL
+from gilder.core.retention import BLOCKED_POLL, REPORT_AGE, REPORT_POLL
 from gilder.core.times import passed
 from gilder.core.wanted import Wanted
 
@@ -48,6 +48,8 @@ def plan_deletion(want: Wanted, seen: Observed, uses: Mapping[str, Use], now: da
     for image in sorted(owned, key=lambda i: (i.region == want.spec.region, i.version)):
         if policy == "Orphan":
             _let_go(image, draft)
+        elif image.region == want.spec.region and _goes_elsewhere(want, draft):
+            continue  # Regions are worked on side by side, so home comes in a later look
         elif _may_go(want, image, uses.get(image.id), now, draft):
             draft.do(
                 DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
@@ -66,6 +68,12 @@ def plan_deletion(want: Wanted, seen: Observed, uses: Mapping[str, Use], now: da
     return freeze(draft)
 
 
+def _goes_elsewhere(want: Wanted, draft: Draft) -> bool:
+    """Whether a copy goes in this look."""
+    going = (a for a in draft.actions if isinstance(a, DeregisterImage))
+    return any(a.region != want.spec.region for a in going)
+
+
 def _let_go(image: Image, draft: Draft) -> None:
     keys = tuple(sorted(k for k in image.tags if k.startswith(TAG_PREFIX)))
     ids = (image.id, *image.snapshots)
@@ -79,20 +87,27 @@ def _may_go(want: Wanted, image: Image, use: Use | None, now: datetime, draft: D
             why = use.problem.message if use is not None and use.problem is not None else "unread"
             by = f"possibly something ({why})"
         else:
-            by = ", ".join((*use.by, *use.others))
+            # An old report is asked anew below.
+            told = passed(use.reported_at, now) < BLOCKED_POLL
+            asks = retention is None or retention.check_other_accounts
+            by = ", ".join((*use.by, *(use.others if told and asks else ())))
         if by:
-            draft.stop(
-                "ImageInUse",
-                f"{image.id} in {image.region} is used by {by} and stays. Stop using it, or set "
-                "spec.deletionPolicy to Retain or Orphan",
-                region=image.region,
-            )
+            _stays(image, by, draft)
             return False
         if (retention is None or retention.check_other_accounts) and not _reported(
             want, image, use or Use(), now, draft
         ):
             return False
     return _unprotected(image, retention, draft)
+
+
+def _stays(image: Image, by: str, draft: Draft) -> None:
+    draft.stop(
+        "ImageInUse",
+        f"{image.id} in {image.region} is used by {by} and stays. Stop using it, or set "
+        "spec.deletionPolicy to Retain or Orphan",
+        region=image.region,
+    )
 
 
 def _reported(want: Wanted, image: Image, use: Use, now: datetime, draft: Draft) -> bool:
@@ -106,7 +121,7 @@ def _reported(want: Wanted, image: Image, use: Use, now: datetime, draft: Draft)
             region=image.region,
         )
         return False
-    if use.report == "available" and age < REPORT_AGE:
+    if use.report == "available" and age < REPORT_AGE and not use.others:
         return True
     if use.report == "pending" and age < REPORT_AGE:
         draft.wait(f"the report of other accounts that use {image.id}", REPORT_POLL)

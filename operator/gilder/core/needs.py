@@ -83,6 +83,8 @@ def of_image(want: Wanted, jobs: Sequence[SeenJob] = ()) -> dict[str, RegionNeed
         needs[region] = needs.get(region, NOTHING) | need
     for (_, region, _), known in want.memory.images.items():
         needs[region] = needs.get(region, NOTHING) | RegionNeeds(images=frozenset({known.image_id}))
+    for region in want.memory.regions:  # one that is no replica any more is not lost sight of
+        needs.setdefault(region, NOTHING)
     return needs
 
 

@@ -175,6 +175,7 @@ class Use:
     reported_at: str = ""  # RFC 3339, UTC
     problem: Problem | None = None
     lack: Problem | None = None  # why nothing is known of other accounts
+    old: bool = False  # read for an earlier look, which is too long ago to remove anything
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,14 @@ from gilder.core.actions import (
     CreateGrant,
     CreateImage,
     DeleteParameter,
+    DeleteSnapshot,
+    DeprecateImage,
     DeregisterImage,
+    DisableImage,
     EnableImage,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
+    ProtectImage,
     PutKeyPolicy,
     PutParameter,
     ReleaseParameter,
@@ -72,6 +76,18 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
         case EnableImage():
             found = view.images.get(action.image)
             return _with(view, replace(found, state="available")) if found else view
+        case DisableImage():
+            found = view.images.get(action.image)
+            return _with(view, replace(found, state="disabled"), shared=False) if found else view
+        case DeprecateImage():
+            found = view.images.get(action.image)
+            return _with(view, replace(found, deprecated_at=action.at)) if found else view
+        case ProtectImage():
+            found = view.images.get(action.image)
+            return _with(view, replace(found, protection=action.mode)) if found else view
+        case DeleteSnapshot():
+            left = {k: v for k, v in view.snapshots.items() if k != action.snapshot}
+            return replace(view, snapshots=left)
         case DeregisterImage():
             images = {k: v for k, v in view.images.items() if k != action.image}
             gone = {k: v for k, v in view.permissions.items() if k != action.image}
@@ -105,9 +121,9 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
             told = Parameter(action.name, action.image, action.owner)
             return replace(view, published={**view.published, action.name: told})
         case DeleteParameter() | ReleaseParameter():
-            left = {k: v for k, v in view.published.items() if k != action.name}
+            named = {k: v for k, v in view.published.items() if k != action.name}
             tagged = {k: tuple(n for n in v if n != action.name) for k, v in view.tagged.items()}
-            return replace(view, published=left, tagged=tagged)
+            return replace(view, published=named, tagged=tagged)
         case SetTemplateImage():
             made = TemplateVersion(action.source + 1, action.image, action.description)
             templates = {
@@ -121,9 +137,11 @@ def _after(view: RegionView, action: AnyAction, seen: Observed) -> RegionView:
             return view
 
 
-def _with(view: RegionView, image: Image) -> RegionView:
+def _with(view: RegionView, image: Image, *, shared: bool = True) -> RegionView:
     grants = {**dict.fromkeys(image.kms_keys, ()), **view.grants}
     permissions = {image.id: NOBODY, **view.permissions}
+    if not shared:
+        permissions[image.id] = NOBODY
     images = {**view.images, image.id: image}
     return replace(view, images=images, permissions=permissions, grants=grants)
 

@@ -105,6 +105,8 @@ def is_work(action: AnyAction) -> bool:
         return not action.adopts and marks >= action.tags.keys()
     if isinstance(action, DeregisterImage):
         return action.leftover
+    if isinstance(action, ProtectImage):
+        return action.mode == "disabled"  # before an AMI goes
     if isinstance(action, PUBLISHING):
         return not getattr(action, "heals", False)
     return isinstance(action, WORK + RETIRING)

@@ -1,6 +1,6 @@
 """From the plan of a GoldenImage and what came of it to its status; pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.api.conditions import ConditionType
@@ -41,7 +41,8 @@ Slot = tuple[int, str, str]  # version, Region, role
 
 def inputs(want: Wanted, plan: ImagePlan) -> str:
     """Digest of all that is declared: a plan without a new one is drift."""
-    return digest(want.spec.model_dump(mode="json"), plan.version, plan.candidate, plan.fingerprint)
+    asked = (plan.version, plan.candidate, plan.fingerprint, *sorted(plan.due))
+    return digest(want.spec.model_dump(mode="json"), *asked)
 
 
 def is_drift(image: GoldenImage, want: Wanted, plan: ImagePlan) -> bool:
@@ -83,7 +84,7 @@ def report_image(
     if whole and (_was_ready(image) or _unasked(plan)):
         # The released version serves on; BuildSucceeded and GatesPassed tell of the other.
         problems = tuple(p for p in problems if p.reason not in ("BuildFailed", "GateFailed"))
-    good = whole and (_fresh(plan) or _was_ready(image))
+    good = whole and (_fresh(plan, want.spec.pinned_version) or _was_ready(image))
     made = [r for r in essential if r.made and r.done]
     progress = [*plan.plan.waiting, *(_doing(r) for r in made)]
     if not good and plan.verdict.awaits_approval:
@@ -94,7 +95,8 @@ def report_image(
         progress = [a.describe() for a in plan.plan.actions]
     count = old.drift_corrected + len(corrected)
     last_drift = report.last_drift(old.last_drift, corrected, now)
-    # What was done just now may have more to follow, which is no drift.
+    # Only what a look finds with nothing left to do is settled: the steps of one change, such as
+    # the copies of a new version, are no drift.
     settled = good and not problems and not plan.plan.actions and not plan.plan.waiting
 
     verdicts = report.outlook(
@@ -157,12 +159,13 @@ def report_image(
     return status, events
 
 
-def _fresh(plan: ImagePlan) -> bool:
-    """Whether the released version is the one that spec.source asks for."""
+def _fresh(plan: ImagePlan, pinned: int | None) -> bool:
+    """Whether the released version is the one that is asked for: by spec.source, or by a pin."""
     building = plan.build.record is not None or plan.build.due
     rests = plan.hold is not None and plan.hold.reason in RESTING
-    pinned = plan.home is not None and plan.verdict.open and rests
-    return (plan.version == plan.candidate or pinned) and not building
+    # A version that was rolled back from is not held: it was released once.
+    waits = plan.verdict.open and (rests or plan.version == pinned)
+    return (plan.version == plan.candidate or (plan.home is not None and waits)) and not building
 
 
 def _lacking(image: GoldenImage, plan: ImagePlan) -> list[str]:
@@ -385,7 +388,7 @@ def _versions(
                 origins[number] = action.tags.get(TAG_ORIGIN, "")
                 if action.tags.get(TAG_RELEASE) == CANDIDATE:
                     held_back.add(number)
-    numbers = sorted({k[0] for k in slots}, reverse=True)[:MOST_VERSIONS]
+    numbers = _told(image, slots)
     return tuple(
         ImageVersion(
             version=n,
@@ -406,6 +409,18 @@ def _versions(
         )
         for n in numbers
     )
+
+
+def _told(image: GoldenImage, slots: Iterable[Slot]) -> list[int]:
+    """The newest versions, and the last one in each Region that only status leads to."""
+    newest: dict[str, int] = {}
+    for number, region, _ in slots:
+        newest[region] = max(number, newest.get(region, 0))
+    spec = image.spec
+    known = {spec.region, *(r.region for r in spec.replicas)}
+    every = sorted({number for number, _, _ in slots}, reverse=True)
+    apart = {number for region, number in newest.items() if region not in known}
+    return sorted({*every[:MOST_VERSIONS], *apart}, reverse=True)
 
 
 def _remembered(image: GoldenImage, plan: ImagePlan, version: int) -> tuple[int, ...]:

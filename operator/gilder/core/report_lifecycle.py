@@ -101,9 +101,16 @@ def _replica(
     old = next((r for r in image.status.replicas if r.region == region), None)
     if view.problem is not None:
         kept = old or ReplicaStatus(region=region)
-        stale = _is_stale(kept.behind_since, replica, now)
+        # By what was there last: it may not have what was released since.
+        late = plan.home is not None and kept.version != plan.version
+        since = (kept.behind_since or rfc3339(now)) if late else kept.behind_since
         return kept.model_copy(
-            update={"state": "Unreachable", "message": view.problem.message, "stale": stale}
+            update={
+                "state": "Unreachable",
+                "message": view.problem.message,
+                "behind_since": since,
+                "stale": _is_stale(since, replica, now),
+            }
         )
     owned = list(view.belonging(want.cluster, want.key, seen.account))
     there = plan.served.get(region)

@@ -120,7 +120,7 @@ def plan_retention(
             for version, image in stay:
                 _deprecate(run, retention, image, superseded=version not in keepers)
                 _protect(retention, image, draft)
-        leftovers += _leftovers(run, retention, view, mine)
+        leftovers += _leftovers(run, retention, view, mine, copies)
     run.retiring.sort(key=lambda r: (r.at, r.region, r.id))
     return Retirement(tuple(run.retiring), tuple(leftovers))
 
@@ -249,21 +249,25 @@ def _retire(
     by = _used(run, retention, image, certain=True)
     if not by and not scrap and (retention is None or retention.check_other_accounts):
         by = _elsewhere(run, image, since)
-    if not by and action == DEREGISTER and image.protection.startswith("enabled"):
+    protected = action == DEREGISTER and image.protection.startswith("enabled")
+    if protected and (retention is None or retention.deregistration_protection is None):
+        by = by or (
+            "deregistration protection that is not the operator's. Turn it off, or set "
+            "deregistrationProtection in the retention"
+        )
+    if not by and (use := run.uses.get(image.id)) is not None and use.old:
+        run.retiring.append(told)  # no longer held, so that the next look asks anew
+        run.draft.wake(SOON)
+        return
+    if not by and protected:
+        run.draft.do(ProtectImage(region=image.region, image=image.id, mode="disabled"))
         cooldown = image.protection == MODES["EnabledWithCooldown"]
-        if retention is None or retention.deregistration_protection is None:
-            by = (
-                "deregistration protection that is not the operator's. Turn it off, or set "
-                "deregistrationProtection in the retention"
-            )
-        else:
-            run.draft.do(ProtectImage(region=image.region, image=image.id, mode="disabled"))
-            if cooldown:
-                off = rfc3339(run.now)
-                told = told.model_copy(update={"unprotected": off, "at": _later(off, COOLDOWN)})
-            run.retiring.append(told)
-            run.draft.wake(COOLDOWN if cooldown else SOON)
-            return
+        if cooldown:
+            off = rfc3339(run.now)
+            told = told.model_copy(update={"unprotected": off, "at": _later(off, COOLDOWN)})
+        run.retiring.append(told)
+        run.draft.wake(COOLDOWN if cooldown else SOON)
+        return
     run.retiring.append(told.model_copy(update={"held_by": by}))
     if by:
         run.draft.wake(BLOCKED_POLL)
@@ -289,17 +293,18 @@ def _used(run: _Pass, retention: Retention | None, image: Image, *, certain: boo
         return "it is not known what uses it" if certain else ""
     if use.problem is not None:
         return f"it could not be told what uses it: {use.problem.message}"
-    return ", ".join((*use.by, *use.others))
+    # What other accounts use is in doubt when the report is old.
+    return ", ".join(use.by if certain else (*use.by, *use.others))
 
 
 def _elsewhere(run: _Pass, image: Image, since: str) -> str:
-    """What keeps an AMI until a usage report of after its announcement says that nothing does."""
+    """What other accounts use, by a usage report of after the announcement, or that it lacks."""
     use = run.uses.get(image.id, Use())
     if use.lack is not None:
         return f"it could not be told what other accounts use: {use.lack.message}"
     fresh = use.reported_at >= since and passed(use.reported_at, run.now) < REPORT_AGE
     if fresh and use.report == "available":
-        return ""
+        return ", ".join(use.others)
     if not fresh or use.report not in ("pending", "available"):
         failed = fresh and use.report not in ("", "pending", "available")
         if failed and passed(use.reported_at, run.now) < BLOCKED_POLL:
@@ -345,9 +350,16 @@ def _protect(retention: Retention, image: Image, draft: Draft) -> None:
 
 
 def _leftovers(
-    run: _Pass, retention: Retention | None, view: RegionView, mine: Sequence[Image]
+    run: _Pass,
+    retention: Retention | None,
+    view: RegionView,
+    mine: Sequence[Image],
+    copies: Mapping[int, Image],
 ) -> list[Leftover]:
-    """Snapshots with our tags that no AMI uses; they go like AMIs, where snapshots do."""
+    """Snapshots with our tags that no AMI uses; they go like AMIs, where snapshots do.
+
+    What may be all that is left of a version that is to stay is told of, and stays.
+    """
     want = run.want
     known = {s for i in mine for s in i.snapshots}
     spare = [s for s in view.parts(want.cluster, want.key) if s.id not in known]
@@ -355,6 +367,8 @@ def _leftovers(
         return []
     used = {s for i in view.images.values() for s in i.snapshots}
     pending = {i.version for i in mine if i.pending}  # whose snapshots are not all named yet
+    there = {v for v, i in copies.items() if i.available}
+    spent = bool(there.intersection(_good(copies, run.standing)))
     found = []
     for snapshot in spare:
         text = snapshot.tags.get(TAG_VERSION, "")
@@ -362,7 +376,8 @@ def _leftovers(
         if snapshot.id in used or version in pending:
             continue
         found.append(Leftover(id=snapshot.id, region=view.region, version=version))
-        if retention is not None and retention.delete_snapshots:
+        needed = not spent or version in run.standing.kept - there
+        if retention is not None and retention.delete_snapshots and not needed:
             _delete(run, retention, found[-1])
     return found
 

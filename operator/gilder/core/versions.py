@@ -86,6 +86,7 @@ class ImagePlan:
     retirement: Retirement = NO_RETIREMENT
     restorable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # as in Wanted
     queued: frozenset[str] = frozenset()  # Regions whose copy waits for a place
+    due: frozenset[str] = frozenset()  # Regions whose schedule asks for this version by now
 
 
 def plan_image(
@@ -162,6 +163,7 @@ def plan_image(
     released, released_home = choice.version, choice.home
 
     copies: Mapping[str, Image] = {}
+    scheduled: set[str] = set()
     if released and released_home is not None and not choice.shut:
         scheduled = scheduled_due(want, released_home, owned, now, draft)
         done = coming if released == version and good is not None else {}
@@ -181,7 +183,9 @@ def plan_image(
     served = served_in(want, serving, available, owned, closed)
     if available is not None:
         wake_for_lag(want, available.version, served, now, draft)
-    standing = Standing(serving, version, spec.pinned_version or 0, closed)
+    # While the source is not known, it may be the newest version that it stands for.
+    asked = max((i.version for i in owned), default=0) if unknown else 0
+    standing = Standing(serving, max(version, asked), spec.pinned_version or 0, closed)
     retirement = plan_retention(want, owned, seen, standing, uses, now, draft)
     return ImagePlan(
         freeze(draft),
@@ -200,6 +204,7 @@ def plan_image(
         hold=choice.hold,
         coming=coming,
         retirement=retirement,
+        due=frozenset(scheduled),
     )
 
 

@@ -84,6 +84,7 @@ class Memory:
     retiring: Mapping[str, Retiring] = field(default_factory=dict)  # by AMI or snapshot
     behind: Mapping[str, str] = field(default_factory=dict)  # Region to since when
     published: tuple[Published, ...] = ()
+    regions: frozenset[str] = frozenset()  # where something goes, or is left over
 
 
 def remember(status: GoldenImageStatus) -> Memory:
@@ -120,6 +121,9 @@ def remember(status: GoldenImageStatus) -> Memory:
         {r.id: r for r in status.retiring},
         {r.region: r.behind_since for r in status.replicas if r.behind_since},
         published=status.published,
+        regions=frozenset(
+            {r.region for r in status.retiring} | {left.region for left in status.leftovers}
+        ),
     )
 
 

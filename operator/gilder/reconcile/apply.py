@@ -159,6 +159,8 @@ class Applier:
             # The call may have taken effect all the same.
             self._touched(action)
             found = errors.problem(error, action.describe(), action.region)
+            if self._uses is not None and isinstance(action, RestoreImage) and found.permanent:
+                self._uses.refused(action.region, action.image)
             return Result(action, _refused(action, found))
         except policies.PolicyChangedError as error:
             self._touched(action)

@@ -1,5 +1,6 @@
 """One AWS account: the reconcile of a GoldenImage, and the plan of an ImageShare's part there."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -82,12 +83,14 @@ class Engine:
         maps: PublishedMaps | None = None,
         places: Places | None = None,
         copies: int = MAX_COPIES,
+        ages: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ages` is the clock, in seconds, that tells how old what was read is."""
         self.sessions = sessions
         self.cluster = cluster
-        self.views = Views(sessions, cluster)
-        self.work = WorkViews(sessions, cluster)
-        self.uses = UseViews(sessions)
+        self.views = Views(sessions, cluster, ages)
+        self.work = WorkViews(sessions, cluster, ages)
+        self.uses = UseViews(sessions, ages)
         self.jobs: Jobs = jobs if jobs is not None else NoJobs()
         self.places = places if places is not None else Places(MAX_BUILDS)
         self.copies = CopyPlaces(copies)

@@ -11,6 +11,7 @@ from gilder.core.plan import Plan
 from gilder.core.predict import predict
 from gilder.core.publishing import plan_publish
 from gilder.core.report_share import claims
+from gilder.core.retention import asked
 from gilder.core.shares import KeyPlace, Place
 from gilder.core.sharing import SharePlan, together
 from gilder.core.versions import ImagePlan, plan_image
@@ -58,7 +59,9 @@ def preview(
                 tagged=view.tagged,
                 templates={**view.templates, **known.templates},
             )
-        whole, version, after = _chain(engine, want, now, Observed(seen.account, dict(world)))
+        whole, version, after = _chain(
+            engine, want, now, Observed(seen.account, dict(world)), since
+        )
         world.update(after.regions)
         plans[("GoldenImage", key)] = whole
         if version:
@@ -93,15 +96,17 @@ def preview(
 
 
 def _chain(
-    engine: Engine, want: Wanted, first: ImagePlan, seen: Observed
+    engine: Engine, want: Wanted, first: ImagePlan, seen: Observed, since: float
 ) -> tuple[Plan, int, Observed]:
     """The plan of an image with all that follows from it: whole plan, version, world after."""
     if first.source is None or want.spec.source.built:
         # What will have been built is not known, and nothing of it can be planned.
         return first.plan, first.version, predict(seen, first.plan.actions)
     whole, version = Plan(), 0
+    want = replace(want, restorable=first.restorable)
+    uses = engine.uses.read(asked(want, engine.now()), since)
     for _ in range(ROUNDS):
-        image = plan_image(want, first.source, seen, engine.now())
+        image = plan_image(want, first.source, seen, engine.now(), uses=uses)
         found = plan_publish(want, image, seen, engine.now())
         version = found.version if found.home is not None else version
         fresh = tuple(a for a in found.plan.actions if a not in whole.actions)

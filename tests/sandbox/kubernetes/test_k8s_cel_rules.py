@@ -51,6 +51,14 @@ def packer(**template: Any) -> dict[str, Any]:
     return source({"job": {"preset": "packer", "packer": {"template": template}}})
 
 
+def replica(**fields: Any) -> dict[str, Any]:
+    return image(replicas=[{"region": "eu-west-1", **fields}])
+
+
+def template(**fields: Any) -> dict[str, Any]:
+    return image(publish={"launchTemplates": [fields]})
+
+
 def inspector(**most: int) -> dict[str, Any]:
     return image(gates={"inspector": {"maxFindings": most}})
 
@@ -336,6 +344,38 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
             share(imageRef={"images": []}),
             share(imageRef={"name": "web", "selector": {"matchLabels": {"a": "b"}}}),
         ],
+    ),
+    (
+        "goldenimages",
+        "give cron",
+        [replica(schedule={"cron": "0 3 * * *"}), replica()],
+        [replica(schedule={}), replica(schedule={"timezone": "UTC"})],
+    ),
+    (
+        "goldenimages",
+        "soakTime goes with mode Soak, and only so",
+        [
+            image(promotion={"mode": "Soak", "soakTime": "2d"}),
+            image(promotion={"mode": "Manual"}),
+            image(promotion={}),
+        ],
+        [
+            image(promotion={"mode": "Soak"}),
+            image(promotion={"mode": "Manual", "soakTime": "2d"}),
+            image(promotion={"soakTime": "2d"}),
+        ],
+    ),
+    (
+        "goldenimages",
+        "names that start with aws or ssm are reserved by AWS",
+        [image(publish={"ssmParameter": {"name": n}}) for n in ("/golden/{name}", "golden")],
+        [image(publish={"ssmParameter": {"name": n}}) for n in ("/aws/golden", "ssm", "/ssm/a")],
+    ),
+    (
+        "goldenimages",
+        "give exactly one of id and name",
+        [template(id="lt-12345678"), template(name="web")],
+        [template(), template(id="lt-12345678", name="web")],
     ),
     (
         "imageshares",
