@@ -67,7 +67,7 @@ class Fleet:
             self.own.views.now,
         )
         self.consumers = Consumers(self._consumer, self._has_consumer, self.own.now)
-        self.published = ConsumerParameters(self._consumer, self.own.now)
+        self.published = ConsumerParameters(self._consumer, self.own.now, self.own.pace)
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="account")
         self._stopping = False
 
