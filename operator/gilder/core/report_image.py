@@ -18,6 +18,7 @@ from gilder.core.report_lifecycle import (
     progress_of,
     release_events,
     retires,
+    tell_blind,
     tell_lifecycle,
 )
 from gilder.core.report_publish import tell_published, told_published
@@ -219,6 +220,9 @@ def _undecided(
     if get(old.conditions, ConditionType.SYNCED) is None or any(p.permanent for p in problems):
         verdicts.append(found)
         told.add(found.type)
+    blind = tell_blind(image, moment(now))
+    verdicts += blind.verdicts
+    told |= {v.type for v in blind.verdicts}
     kept = [v for v in verdicts_of(old.conditions) if v.type not in told]
     conditions = merge(old.conditions, [*verdicts, *kept], image.metadata.generation, now)
     status = old.model_copy(
@@ -227,6 +231,7 @@ def _undecided(
             "conditions": conditions,
             "account": seen.account or old.account,
             "last_handled_reconcile_at": image.metadata.reconcile_request,
+            **blind.fields,
         }
     )
     return status, report.condition_events(old.conditions, conditions)
