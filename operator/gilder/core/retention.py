@@ -255,26 +255,26 @@ def _retire(
     by = _used(run, retention, image, certain=True)
     if not by and not scrap and (retention is None or retention.check_other_accounts):
         by = _elsewhere(run, image, since)
+    protected = action == DEREGISTER and image.protection.startswith("enabled")
+    if not by and protected and (retention is None or retention.deregistration_protection is None):
+        by = (
+            "deregistration protection that is not the operator's. Turn it off, or set "
+            "deregistrationProtection in the retention"
+        )
     if known.held_by and not by:
         # That nothing keeps it was read some minutes ago, perhaps: it goes by what is read now.
         run.retiring.append(told)
         run.draft.wake(SOON)
         return
-    if not by and action == DEREGISTER and image.protection.startswith("enabled"):
+    if not by and protected:
         cooldown = image.protection == MODES["EnabledWithCooldown"]
-        if retention is None or retention.deregistration_protection is None:
-            by = (
-                "deregistration protection that is not the operator's. Turn it off, or set "
-                "deregistrationProtection in the retention"
-            )
-        else:
-            run.draft.do(ProtectImage(region=image.region, image=image.id, mode="disabled"))
-            if cooldown:
-                off = rfc3339(run.now)
-                told = told.model_copy(update={"unprotected": off, "at": _later(off, COOLDOWN)})
-            run.retiring.append(told)
-            run.draft.wake(COOLDOWN if cooldown else SOON)
-            return
+        run.draft.do(ProtectImage(region=image.region, image=image.id, mode="disabled"))
+        if cooldown:
+            off = rfc3339(run.now)
+            told = told.model_copy(update={"unprotected": off, "at": _later(off, COOLDOWN)})
+        run.retiring.append(told)
+        run.draft.wake(COOLDOWN if cooldown else SOON)
+        return
     run.retiring.append(told.model_copy(update={"held_by": by}))
     if by:
         run.draft.wake(BLOCKED_POLL)
