@@ -313,6 +313,7 @@ class Life:
         self.refused: dict[str, datetime] = {}  # AMIs that AWS did not restore
         self.disturbed: set[int] = set()  # versions with which more happened than time
         self.results: tuple[Result, ...] = ()
+        self.plan = ImagePlan(Plan())
         self.served = 0  # version at home, as planned last
         self.numbers: dict[str, str] = {}  # version to fingerprint
         self.strangers = [
@@ -565,7 +566,7 @@ class Life:
     def step(self) -> bool:
         """One round, with what is under way done after it, and time until the next. Whether
         nothing changed, and nothing will but by what waits for somebody."""
-        plan = self.reconcile()
+        plan = self.plan = self.reconcile()
         pending = [i for i in self.cloud.owned() if i.id in self.cloud.parts]
         for image in pending:
             self.cloud.settle(image)
@@ -596,7 +597,7 @@ class Life:
             if self.step():
                 return
         told = self.written.status
-        raise AssertionError(f"the plans do not come to an end: {told.plan} {told.retiring}")
+        raise AssertionError(f"the plans do not come to an end: {self.plan.plan} {told.retiring}")
 
     def judge_settled(self) -> None:
         """Every snapshot of ours has an AMI, or is told of."""
