@@ -16,8 +16,14 @@ from gilder.api import GoldenImage, GoldenImageStatus
 from gilder.api.goldenimage import GoldenImageSpec
 from gilder.api.lifecycle import seconds
 from gilder.api.metadata import Metadata
-from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_CLUSTER, TAG_GATES, TAG_IMAGE
-from gilder.api.names import TAG_RELEASE, TAG_VERSION
+from gilder.api.names import (
+    TAG_CLUSTER,
+    TAG_GATES,
+    TAG_IMAGE,
+    TAG_RELEASE,
+    TAG_SOURCE,
+    TAG_VERSION,
+)
 from gilder.core import needs
 from gilder.core.actions import (
     AnyAction,
@@ -267,12 +273,21 @@ def _tagged(tags: Any, action: TagResources | UntagResources) -> dict[str, str]:
     return {k: v for k, v in tags.items() if k not in action.keys}
 
 
+def shut(image: Image) -> bool:
+    """Whether its gates were not passed."""
+    gates = image.tags.get(TAG_GATES, "")
+    return gates == "pending" or gates.startswith("failed")
+
+
 def good(image: Image) -> bool:
     """Whether an AMI was released and can be launched, or enabled again."""
-    gates = image.tags.get(TAG_GATES, "")
-    shut = gates == "pending" or gates.startswith("failed")
     there = image.available or image.state == "disabled"
-    return there and not shut and image.tags.get(TAG_RELEASE) != "candidate" and image.version > 0
+    return (
+        there
+        and not shut(image)
+        and image.tags.get(TAG_RELEASE) != "candidate"
+        and image.version > 0
+    )
 
 
 @dataclass
@@ -299,6 +314,7 @@ class Life:
         self.disturbed: set[int] = set()  # versions with which more happened than time
         self.results: tuple[Result, ...] = ()
         self.served = 0  # version at home, as planned last
+        self.numbers: dict[str, str] = {}  # version to fingerprint
         self.strangers = [
             self.cloud._add(HOME, owner=OWNER, name="stranger", state="available"),
             self.cloud._add(DR, owner=OWNER, name="stranger", state="available",
@@ -399,7 +415,7 @@ class Life:
                 if fresh or old:
                     use = self.cloud.use(image)
                     self.cache[image] = (self.cloud.now, use)
-                found[image] = use
+                found[image] = use if fresh or old else replace(use, old=True)
         return found
 
     # Judging
@@ -459,6 +475,8 @@ class Life:
         if action.token in self.cloud.tokens:
             return
         version = action.tags[TAG_VERSION]
+        source_of = self.numbers.setdefault(version, action.tags[TAG_SOURCE])
+        assert source_of == action.tags[TAG_SOURCE], f"number {version} is given twice"
         keys = frozenset({action.key} if action.key else ())
         alive = [
             i.id
@@ -500,8 +518,12 @@ class Life:
         latest = self.written.status.latest
         assert latest is None or image.id != latest.image_id or plan.home is not None
         rest = [i for i in self.cloud.owned() if i.region == image.region and i.id != image.id]
-        there = [i for i in rest if good(i)]
-        if good(image):
+        closed = {i.version for i in self.cloud.owned() if i.region == HOME and shut(i)}
+        closed |= {
+            v.version for v in self.written.status.versions if v.gate in ("Pending", "Failed")
+        }
+        there = [i for i in rest if good(i) and i.version not in closed]
+        if good(image) and image.version not in closed:
             newest = max([image, *there], key=lambda i: i.version).version
             kept = {newest, self.object.spec.pinned_version}
             if image.version in kept:
@@ -587,7 +609,7 @@ class Life:
 
     def delete(self) -> None:
         """The GoldenImage is deleted: what may go is gone, and what stays is told."""
-        for round_ in range(2 * SETTLING):
+        for round_ in range(3 * SETTLING):
             want = wanted(CLUSTER, self.object)
             seen = self._see(needs.of_image(want))
             uses = self._uses(asked_on_deletion(want, seen))
@@ -607,9 +629,9 @@ class Life:
                         assert user not in self.cloud.owned()
                         del self.cloud.images[user.id]
             stuck = plan.problems and not plan.actions and not plan.waiting
-            if stuck:
+            if stuck or round_ == SETTLING:
                 reasons = {p.reason for p in plan.problems}
-                assert reasons <= {"ImageInUse", "DeregistrationProtected"}, plan.problems
+                assert reasons <= {"ImageInUse", "DeregistrationProtected"}, reasons
                 self.cloud.used.clear()
                 self.cloud.abroad.clear()
                 for image in self.cloud.owned():

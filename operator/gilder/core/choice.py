@@ -24,6 +24,7 @@ from gilder.core.slots import (
     ami_name,
     best,
     keep,
+    restored,
 )
 from gilder.core.wanted import Wanted
 
@@ -70,6 +71,8 @@ def choose(
     former = _former(want, version, owned)
     if former is not None:
         return _Choice(former.version, _kept(want, former, owned, draft), hold)
+    if want.memory.latest not in (0, version):
+        restored(Slot(want, want.memory.latest, "", spec.region, "home"), draft)
     return _Choice(version, home, hold, shut=good is None or hold is not None)
 
 

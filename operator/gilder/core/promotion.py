@@ -75,14 +75,19 @@ def plan_release(
     """The release of a version that passed its gates, or why it waits.
 
     `lacking` are replica Regions without a schedule that have no available copy of it yet. It
-    counts as released once its tag is seen on the home AMI, which is the next look.
+    counts as released once its tag is seen on the home AMI, which is the next look. That one is
+    the last, so that no Region stays behind whose tag could not be written.
     """
     if not held(home):
         _mark(version, owned, draft)  # a Region whose tag could not be written then
         return None
     hold = _hold(want, version, lacking, owned, now, draft)
     if hold is None:
-        _mark(version, owned, draft)
+        regions = {r.region for r in want.spec.replicas}
+        there = [i for i in owned if i.version == version and i.region in regions]
+        copies = [i for i in there if i.role == "replica" and i.available and held(i)]
+        together = want.spec.promoting.replicas == "Wait" and want.promoted != version
+        _mark(version, copies if copies and together else owned, draft)
         draft.wake(SOON)
         return Hold("Releasing", f"version {version} is being released")
     return hold

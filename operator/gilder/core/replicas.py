@@ -129,9 +129,18 @@ def wake_for_lag(
 
 
 def served_in(
-    want: Wanted, released: int, home: Image | None, owned: Iterable[Image], closed: frozenset[int]
+    want: Wanted,
+    released: int,
+    home: Image | None,
+    owned: Iterable[Image],
+    closed: frozenset[int],
+    copies: Mapping[str, Image],
 ) -> dict[str, Image]:
-    """What may be launched in each Region: the released version, or the last before it there."""
+    """What may be launched in each Region: the released version, or the last before it there.
+
+    `copies` are those of the released version that spec asks for: under a former key, there may be
+    others.
+    """
     regions = {r.region for r in want.spec.replicas}
     found: dict[str, Image] = {} if home is None else {home.region: home}
     for image in owned:
@@ -142,4 +151,9 @@ def served_in(
         newer = there is None or (there.version, there.attempt) < (image.version, image.attempt)
         if newer and image.version not in closed:
             found[image.region] = image
+    for region, image in copies.items():
+        there = found.get(region)
+        same = there is not None and image.version == there.version
+        if same and image.available and not kept_back(image):
+            found[region] = image
     return found

@@ -18,6 +18,7 @@ from gilder.core.report_lifecycle import (
     progress_of,
     release_events,
     retires,
+    tell_blind,
     tell_lifecycle,
 )
 from gilder.core.report_publish import tell_published, told_published
@@ -41,7 +42,11 @@ Slot = tuple[int, str, str]  # version, Region, role
 
 def inputs(want: Wanted, plan: ImagePlan) -> str:
     """Digest of all that is declared: a plan without a new one is drift."""
-    asked = (plan.version, plan.candidate, plan.fingerprint, *sorted(plan.due))
+    # A verdict on the candidate, and the end of what held it back, ask for something new as well.
+    held = plan.hold.reason if plan.hold is not None else ""
+    asked = (
+        plan.version, plan.candidate, plan.fingerprint, plan.verdict.state, held, *sorted(plan.due),
+    )  # fmt: skip
     return digest(want.spec.model_dump(mode="json"), *asked)
 
 
@@ -215,6 +220,9 @@ def _undecided(
     if get(old.conditions, ConditionType.SYNCED) is None or any(p.permanent for p in problems):
         verdicts.append(found)
         told.add(found.type)
+    blind = tell_blind(image, moment(now))
+    verdicts += blind.verdicts
+    told |= {v.type for v in blind.verdicts}
     kept = [v for v in verdicts_of(old.conditions) if v.type not in told]
     conditions = merge(old.conditions, [*verdicts, *kept], image.metadata.generation, now)
     status = old.model_copy(
@@ -223,6 +231,7 @@ def _undecided(
             "conditions": conditions,
             "account": seen.account or old.account,
             "last_handled_reconcile_at": image.metadata.reconcile_request,
+            **blind.fields,
         }
     )
     return status, report.condition_events(old.conditions, conditions)
@@ -331,13 +340,14 @@ def _versions(
     fingerprints: dict[int, str] = {}
     origins = {v.version: v.origin for v in image.status.versions}
     known = {v.version: v for v in image.status.versions}
+    highest = max(known, default=0)  # stays, so that no number is given twice
     for v in image.status.versions:
         fingerprints[v.version] = v.fingerprint
         for i in v.images:
             unread = seen.region(i.region).problem is not None
             if unread or i.state == "requested":
                 slots[(v.version, i.region, i.role)] = i
-            elif v.version in _remembered(image, plan, v.version):
+            elif v.version in (*_remembered(image, plan, v.version), highest):
                 # Remembered although gone, so that its successor is a new request to AWS.
                 slots[(v.version, i.region, i.role)] = i.model_copy(update={"state": "missing"})
     keep: dict[Slot, Image] = {}
@@ -358,7 +368,11 @@ def _versions(
         if found.role in COPIES and tells:  # the AMI at home, or a copy where that is gone
             (held_back.add if held(found) else held_back.discard)(found.version)
     gone = {r.action.image for r in results if r.done and isinstance(r.action, DeregisterImage)}
-    slots = {k: v for k, v in slots.items() if v.image_id not in gone}
+    for slot, shown in list(slots.items()):
+        if shown.image_id in gone and slot[0] == highest:
+            slots[slot] = shown.model_copy(update={"state": "missing"})
+        elif shown.image_id in gone:
+            del slots[slot]
     for result in results:
         if not result.done:
             continue

@@ -193,6 +193,18 @@ def _is_stale(behind: str | None, replica: Replica, now: datetime) -> bool:
     return behind is not None and passed(behind, now) > seconds(replica.max_lag)
 
 
+def tell_blind(image: GoldenImage, now: datetime) -> Told:
+    """The same while nothing can be looked at: Regions that were behind grow stale all the same."""
+    spec = {r.region: r for r in image.spec.replicas}
+    known = tuple(
+        r.model_copy(update={"stale": _is_stale(r.behind_since, spec[r.region], now)})
+        for r in image.status.replicas
+        if r.region in spec
+    )
+    grown = any(r.stale for r in known)
+    return Told({"replicas": known}, (_stale(known),) if grown else ())
+
+
 def _stale(replicas: Sequence[ReplicaStatus]) -> Verdict:
     """DRStale is True when something is amiss, as its name says."""
     stale = [r for r in replicas if r.stale]

@@ -51,6 +51,7 @@ class Standing:
     candidate: int = 0
     pinned: int = 0
     closed: frozenset[int] = frozenset()  # that have not passed their gates, as status has it
+    images: frozenset[str] = frozenset()  # AMIs that serve, or are to
 
     @property
     def kept(self) -> frozenset[int]:
@@ -109,7 +110,7 @@ def plan_retention(
             continue
         mine = [i for i in owned if i.region == region]
         retention = want.spec.retention_in(region)
-        copies = copies_of(mine)
+        copies = copies_of(mine, standing.images)
         keepers = _keepers(copies, standing)
         going = _going(run, retention, mine, copies, keepers)
         for image, action, reason in going:
@@ -125,15 +126,20 @@ def plan_retention(
     return Retirement(tuple(run.retiring), tuple(leftovers))
 
 
-def copies_of(images: Iterable[Image]) -> dict[int, Image]:
+def copies_of(images: Iterable[Image], standing: frozenset[str] = frozenset()) -> dict[int, Image]:
     """Version to the AMI that stands for it in one Region, newest first.
 
-    An available one, and of several the last attempt: a copy under a changed key is one.
+    An available one, and of several one that serves, or else the last attempt: a copy under a
+    changed key is one.
     """
     found: dict[int, Image] = {}
     rank = {"available": 0, "disabled": 1, "pending": 2, "transient": 2}
     there = [i for i in images if i.version and i.role in COPIES and i.state in rank]
-    for image in sorted(there, key=lambda i: (rank[i.state], -i.attempt, i.created, i.id)):
+    order = sorted(
+        there,
+        key=lambda i: (rank[i.state], i.id not in standing, -i.attempt, i.created, i.id),
+    )
+    for image in order:
         found.setdefault(image.version, image)
     return dict(sorted(found.items(), reverse=True))
 

@@ -180,12 +180,19 @@ def plan_image(
     )
     closed = closed_of(want, owned)
     serving = released if available is not None else want.memory.latest
-    served = served_in(want, serving, available, owned, closed)
+    served = served_in(want, serving, available, owned, closed, copies)
     if available is not None:
         wake_for_lag(want, available.version, served, now, draft)
     # While the source is not known, it may be the newest version that it stands for.
     asked = max((i.version for i in owned), default=0) if unknown else 0
-    standing = Standing(serving, max(version, asked), spec.pinned_version or 0, closed)
+    stand = (*served.values(), *copies.values(), *coming.values(), home, released_home)
+    standing = Standing(
+        serving,
+        max(version, asked),
+        spec.pinned_version or 0,
+        closed,
+        frozenset(i.id for i in stand if i is not None),
+    )
     retirement = plan_retention(want, owned, seen, standing, uses, now, draft)
     return ImagePlan(
         freeze(draft),

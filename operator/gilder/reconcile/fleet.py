@@ -347,6 +347,12 @@ class Fleet:
         some = tuple(snapshots)
         return frozenset().union(*(e.views.images_of(region, some) for e in self.engines()))
 
+    def forget_parameters(self, region: str, names: Iterable[str]) -> None:
+        """Somebody changed these SSM parameters, in whatever account."""
+        names = tuple(names)
+        for engine in self.engines():
+            engine.views.forget_parameters(region, names)
+
     def forget_work(self, region: str) -> None:
         for engine in self.engines():
             engine.work.forget(region)
