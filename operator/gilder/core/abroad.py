@@ -37,7 +37,7 @@ PASSING = frozenset(
 UNTOUCHED = frozenset(
     {"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs", "ParameterOfAnotherType"}
 )
-UNSEEN = "Written: not seen yet"  # the first look after a write tells
+UNSEEN = "Publishing: written, and not seen yet"  # the next look tells
 FIELD = "spec.publish.ssmParameter.accounts"
 
 

@@ -224,7 +224,7 @@ class ConsumerParameters:
 
 
 # No problem, but a reason to look again soon.
-JUST_WRITTEN = Problem("Written", "not seen yet", permanent=False)
+JUST_WRITTEN = Problem("Publishing", "written, and not seen yet", permanent=False)
 
 
 def _untaken(told: Published) -> bool:
