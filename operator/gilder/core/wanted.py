@@ -121,7 +121,9 @@ def remember(status: GoldenImageStatus) -> Memory:
         {r.id: r for r in status.retiring},
         {r.region: r.behind_since for r in status.replicas if r.behind_since},
         published=status.published,
-        regions=frozenset(one.region for one in (*status.retiring, *status.leftovers)),
+        regions=frozenset(
+            {*(r.region for r in status.retiring), *(s.region for s in status.leftovers)}
+        ),
     )
 
 
