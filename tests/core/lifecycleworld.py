@@ -8,6 +8,7 @@ what the real reports write.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from planworld import CLUSTER, DR, FOREIGN, GOLDEN, HOME, NOW, OWNER, ami, key, key_arn
@@ -294,7 +295,7 @@ def good(image: Image) -> bool:
 class Written:
     """What is in Kubernetes: a status, and since when it announces what goes."""
 
-    status: GoldenImageStatus = GoldenImageStatus()
+    status: GoldenImageStatus = field(default_factory=GoldenImageStatus)
     told: dict[tuple[str, str], datetime] = field(default_factory=dict)  # id, action
 
 
@@ -348,7 +349,7 @@ class Life:
         busy = set(self.cloud.used)
         plan = plan_image(want, source, seen, now, uses=uses)
         plan = replace(plan, restorable=want.restorable)
-        self._judge_plan(want, seen, plan)
+        self._judge_plan(want, plan)
         results = self._apply(plan.plan, pick, lambda a: self._judge(a, want, plan, busy))
         self.results = results
         if write:
@@ -424,7 +425,7 @@ class Life:
     def _retention(self, region: str) -> Any:
         return self.object.spec.retention_in(region)
 
-    def _judge_plan(self, want: Wanted, seen: Observed, plan: ImagePlan) -> None:
+    def _judge_plan(self, want: Wanted, plan: ImagePlan) -> None:
         """What is published: only what was released, all Regions together."""
         for image in plan.served.values():
             assert image.tags.get(TAG_RELEASE) != "candidate", "what is served was released"
@@ -616,7 +617,8 @@ class Life:
             uses = self._uses(asked_on_deletion(want, seen))
             busy = set(self.cloud.used)
             plan = plan_deletion(want, seen, uses, self.cloud.now)
-            results = self._apply(plan, lambda a: a, lambda a: self._judge_deletion(a, busy))
+            judge = partial(self._judge_deletion, busy=busy)
+            results = self._apply(plan, lambda a: a, judge)
             if not plan.problems and not plan.waiting and not results:
                 self._judge_deleted(want.spec.deletion_policy)
                 return
