@@ -180,7 +180,7 @@ def keeping(want: Wanted, uses: Mapping[str, Use]) -> dict[str, Use]:
         use = found.get(one.image_id)
         if one.account and one.version and use is not None:
             by = f"parameter {one.name} in {one.region} of account {one.account}"
-            found[one.image_id] = replace(use, others=(*use.others, by))
+            found[one.image_id] = replace(use, by=(*use.by, by))
     return found
 
 

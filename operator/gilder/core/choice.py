@@ -70,12 +70,19 @@ def choose(
     stays = spec.pinned_version is None or want.memory.latest in (0, version)
     if free and pinned is None and stays:
         return _Choice(version, home)
+    if home is not None and home.state == "disabled" and _was_released(want, home):
+        # It is enabled in this look: nobody is sent back to the version before for that.
+        return _Choice(version, home, hold)
     former = _former(want, version, owned)
     if former is not None:
         return _Choice(former.version, _kept(want, former, owned, draft), hold)
     if want.memory.latest not in (0, version):
         restored(Slot(want, want.memory.latest, "", spec.region, "home"), draft)
     return _Choice(version, home, hold, shut=good is None or hold is not None)
+
+
+def _was_released(want: Wanted, home: Image) -> bool:
+    return home.version == want.memory.latest and not kept_back(home)
 
 
 def _kept(want: Wanted, image: Image, owned: Sequence[Image], draft: Draft) -> Image | None:
