@@ -135,5 +135,5 @@ def test_an_ami_that_a_consumers_parameter_still_names_is_in_use() -> None:
     stuck = entry(A, image_id=ami(10), version=1, message=REFUSED)
     left = entry(B, image_id=ami(10), version=0, message=REFUSED)  # its account left the list
     found = keeping(wanted(remembering(stuck, left), **SPEC), {ami(10): Use(), ami(5): Use()})
-    assert found[ami(10)].others == (f"parameter {NAME} in {HOME} of account {A}",)
+    assert found[ami(10)].by == (f"parameter {NAME} in {HOME} of account {A}",)
     assert found[ami(5)] == Use()

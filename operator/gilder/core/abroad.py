@@ -173,14 +173,14 @@ def _trouble(reason: str, some: Sequence[Published]) -> Problem:
 
 
 def keeping(want: Wanted, uses: Mapping[str, Use]) -> dict[str, Use]:
-    """`uses` with the parameters of consumer accounts that could not be moved on yet: no report of
-    AWS tells of these."""
+    """`uses` with the parameters of consumer accounts that could not be moved on yet. No report of
+    AWS tells of these, and they are known for certain."""
     found = dict(uses)
     for one in want.memory.published:
         use = found.get(one.image_id)
         if one.account and one.version and use is not None:
             by = f"parameter {one.name} in {one.region} of account {one.account}"
-            found[one.image_id] = replace(use, others=(*use.others, by))
+            found[one.image_id] = replace(use, by=(*use.by, by))
     return found
 
 
