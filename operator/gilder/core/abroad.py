@@ -173,8 +173,8 @@ def _trouble(reason: str, some: Sequence[Published]) -> Problem:
 
 
 def keeping(want: Wanted, uses: Mapping[str, Use]) -> dict[str, Use]:
-    """`uses` with the parameters of consumer accounts that could not be moved on yet: no report of
-    AWS tells of these."""
+    """`uses` with the parameters of consumer accounts that could not be moved on yet. No report of
+    AWS tells of these, and they are known for certain."""
     found = dict(uses)
     for one in want.memory.published:
         use = found.get(one.image_id)
