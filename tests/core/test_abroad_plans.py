@@ -11,10 +11,12 @@ from gilder.core.abroad import (
     LEAVING,
     MOST,
     RETRY,
+    SOON,
     UNSEEN,
     Todo,
     agenda,
     keeping,
+    tried_again,
     troubles,
 )
 from gilder.core.observed import Use
@@ -69,6 +71,15 @@ def test_one_account_that_refuses_holds_up_no_other() -> None:
     assert later.again == 1.0  # B is next
 
 
+def test_what_was_tried_in_vain_is_tried_again() -> None:
+    assert tried_again([entry(A)]) is None
+    assert tried_again([entry(A), entry(B, message=REFUSED)]) == RETRY
+    assert tried_again([entry(A, message=UNSEEN), entry(B, message=REFUSED)]) == SOON
+    stuck = entry(A, version=0, message=REFUSED)
+    assert tried_again([stuck]) is None
+    assert tried_again([stuck], leaving=True) == RETRY
+
+
 def test_what_refuses_is_told_by_kind_and_what_was_just_written_is_not() -> None:
     want = wanted(**SPEC)
     found = troubles(want, [entry(A, message=REFUSED), entry(B, message=UNSEEN)])
@@ -98,6 +109,8 @@ def test_a_renamed_parameter_goes_after_the_new_one_is_there() -> None:
     assert due(agenda(want, served(), NOW))[A].drop == (old,)
     unseen = wanted(remembering(old, entry(A, message=UNSEEN), entry(B)), **SPEC)
     assert agenda(unseen, served(), NOW).due == ()
+    assert agenda(unseen, served(), NOW).again == SOON
+    assert agenda(unseen, served(), NOW, pace=0.5).again == SOON / 2
 
 
 def test_everything_goes_when_the_image_goes() -> None:

@@ -23,12 +23,13 @@ from gilder.core.observed import Problem
 from gilder.core.published import Parameter
 from gilder.core.publishing import AGAIN, TAKEN, UNSEEN, plan_unpublish
 from gilder.core.report import is_work
-from gilder.core.report_publish import after_deletion, told_published
+from gilder.core.report_publish import after_deletion, tell_published, told_published
 from gilder.core.results import Result
 from gilder.core.versions import plan_image
 
 BROKEN = Problem("Throttled", "slow down", False, DR)
 BOTH = served(2, HOME, DR)
+DAILY = "0 3 * * *"
 
 
 def at(region: str, *parameters: Parameter, **changes: Any) -> Any:
@@ -205,6 +206,20 @@ def test_a_write_that_failed_leaves_no_trace() -> None:
     plan = publish(wanted(**PARAMETER), image_plan(served()), world())
     failed = [Result(a, Problem("Throttled", "slow", False, HOME)) for a in plan.plan.actions]
     assert told_published(golden(), plan, failed, "2030-01-01T12:00:00+00:00") == ()
+
+
+def test_published_is_not_told_before_the_last_region_has_the_version() -> None:
+    image = golden(replicas=[{"region": DR}, {"region": "us-east-1", "schedule": {"cron": DAILY}}])
+    old = {HOME: served(2)[HOME], DR: served(1, DR)[DR]}
+    seen = world(at(HOME, parameter(ami(20))), at(DR, parameter(ami(11))))
+    plan = publish(wanted(**REPLICATED), image_plan(old), seen)
+    (verdict,) = tell_published(image, plan, [], ())
+    assert (verdict.status, verdict.reason) == ("False", "Publishing")
+    assert f"version 2 to be available in {DR}" in verdict.message
+    seen = world(at(HOME, parameter(ami(20))), at(DR, parameter(ami(21))))
+    plan = publish(wanted(**REPLICATED), image_plan(BOTH), seen)
+    (verdict,) = tell_published(image, plan, [], ())
+    assert (verdict.status, verdict.reason) == ("True", "Published")
 
 
 # Names that change

@@ -94,7 +94,7 @@ class Published:
         self.stage.look("GoldenImage", "base", f"version-{version}")
         self.stage.wait_version(version)
 
-    def wait_told(self, version: int, name: str = "base") -> dict[str, str]:
+    def wait_told(self, version: int, name: str = "base", seconds: float = 30) -> dict[str, str]:
         """Wait until Published says that a version is told everywhere; its AMIs by Region."""
         stage = self.stage
 
@@ -104,7 +104,7 @@ class Published:
                 f"version {version}:"
             )
 
-        stage.wait(told, f"version {version} of {name} told")
+        stage.wait(told, f"version {version} of {name} told", seconds)
         return self.images(version, name)
 
     def reason(self, name: str = "base") -> str:

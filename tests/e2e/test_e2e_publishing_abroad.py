@@ -70,7 +70,7 @@ def test_consumers_get_the_parameter_once_they_may_launch(
     stage.apply(share(accounts=[A, B]))
     for account in (A, B):
         wait(stage, published, account, images, f"{account} told")
-    published.wait_told(1)
+    published.wait_told(1, seconds=60)
     assert owner(published, A, DR) == "images/base"
     shown = published.ssm(HOME, A).get_parameter(Name=NAME)["Parameter"]
     assert shown["DataType"] == "aws:ec2:image"
@@ -80,10 +80,10 @@ def test_consumers_get_the_parameter_once_they_may_launch(
     assert launched["Instances"][0]["ImageId"] == images[HOME]
 
     published.next_version(2)
-    second = published.wait_told(2)
+    second = published.wait_told(2, seconds=60)
     assert there(published, A) == there(published, B) == second
     stage.edit("GoldenImage", "base", pinnedVersion=1)
-    published.wait_told(1)
+    published.wait_told(1, seconds=60)
     assert there(published, A) == there(published, B) == images
 
 
@@ -127,7 +127,7 @@ def test_a_consumers_own_parameter_stays_and_drift_is_mended(
     stage.look("GoldenImage", "base", "now")
     for account in (A, B):
         wait(stage, published, account, images, f"{account} mended")
-    published.wait_told(1)
+    published.wait_told(1, seconds=60)
 
 
 @pytest.mark.parametrize("policy", ["Delete", "Orphan"])
@@ -144,7 +144,7 @@ def test_what_is_abroad_goes_with_the_image(
         share(accounts=[A, B]),
     )
     begin(stage, A, B)
-    images = published.wait_told(1)
+    images = published.wait_told(1, seconds=60)
     stage.edit("GoldenImage", "base", publish=to(A))
     wait(stage, published, B, {HOME: "", DR: ""}, "B left the list")
     assert there(published, A) == images
@@ -164,7 +164,7 @@ def test_an_account_that_is_closed_is_told_and_there_is_a_way_out(
 ) -> None:
     stage.apply(publishing(publish=to(A), deletionPolicy="Orphan"), share(accounts=[A]))
     begin(stage, A)
-    published.wait_told(1)
+    published.wait_told(1, seconds=60)
     stage.delete("ImageShare", "team")
     stage.gone("ImageShare", "team")
     stage.aws.faults.deny("DeleteParameter|RemoveTagsFromResource", account=A)
@@ -183,7 +183,7 @@ def test_an_ami_that_a_consumers_parameter_still_names_stays(
     spec: dict[str, Any] = {"publish": to(A), "retention": retention}
     stage.apply(publishing(encryption=REPLICA["encryption"], **spec), share(accounts=[A]))
     begin(stage, A)
-    first = published.wait_told(1)[HOME]
+    first = published.wait_told(1, seconds=60)[HOME]
     stage.aws.faults.deny("PutParameter", account=A)
     published.next_version(2)
 

@@ -60,7 +60,7 @@ def test_a_candidate_is_open_to_test_accounts_until_somebody_promotes_it(stage: 
 
 def test_a_region_that_is_down_keeps_a_version_from_all_until_it_is_promoted(stage: Stage) -> None:
     stage.start()
-    stage.apply(golden(**REPLICATED))
+    stage.apply(golden(**REPLICATED, promotion={}))
     stage.wait_ready("GoldenImage", "base")
     down = stage.aws.faults.region_down(DR)
     stage.publish("second")

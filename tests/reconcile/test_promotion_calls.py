@@ -170,6 +170,27 @@ def test_a_pinned_version_comes_back_from_the_recycle_bin(make: Make) -> None:
     assert base.condition("Ready") == ("True", "Available")
 
 
+def test_the_released_version_comes_back_from_the_recycle_bin(make: Make) -> None:
+    """While a newer one is held back, and somebody deregistered what is released."""
+    base = make(encryption=KEY, promotion={"mode": "Manual"})
+    for kind in ("EC2_IMAGE", "EBS_SNAPSHOT"):
+        base.aws.client("rbin").create_rule(
+            ResourceType=kind,
+            RetentionPeriod={"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"},
+        )
+    base.annotations[PROMOTE] = "1"
+    base.settle()
+    base.publish("os-2")
+    base.settle()
+    first = base.ami(1)
+    base.aws.client("ec2").deregister_image(ImageId=first)
+    base.after(MINUTE)
+    base.after(MINUTE)
+    assert base.ami(1) == first
+    assert base.latest == 1
+    assert base.condition("Ready") == ("True", "Available")
+
+
 def test_release_survives_a_lost_status(make: Make) -> None:
     base = make(encryption=KEY, replicas=REPLICAS, promotion={"mode": "Manual"})
     base.annotations[PROMOTE] = "1"
@@ -207,3 +228,16 @@ def test_a_newer_candidate_takes_the_place_of_one_that_was_never_released(make: 
     base.settle()
     assert base.latest == 3
     assert release_tag(base, 2) == "candidate", "it was never released, and is not now"
+
+
+def test_a_region_that_cannot_be_read_for_a_moment_ends_no_soak(make: Make) -> None:
+    base = make(encryption=KEY, replicas=REPLICAS, promotion={"mode": "Soak", "soakTime": "2d"})
+    base.settle()
+    base.after(DAY)
+    assert base.condition("Released") == ("False", "Soaking")
+    base.aws.faults.fail(".*", "InternalError", times=None, status=500, region=DR)
+    base.after(HOUR)
+    assert base.condition("Released") == ("False", "AwaitingReplicas")
+    base.aws.faults.clear()
+    base.after(24 * HOUR)
+    assert base.latest == 1

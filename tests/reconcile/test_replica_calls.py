@@ -189,6 +189,21 @@ def test_a_replica_that_leaves_the_spec_leaves_its_amis(make: Make, removed: boo
     assert base.status.replicas == ()
 
 
+def test_a_region_that_is_behind_grows_stale_while_home_is_gone_too(make: Make) -> None:
+    base = make(encryption=KEY, replicas=[REPLICA])
+    base.roll(1)
+    base.aws.faults.fail("CopyImage", "InternalError", times=None, status=500, region=DR)
+    base.publish("os-2")
+    base.settle()
+    assert base.latest == 2
+    base.aws.faults.fail(".*", "InternalError", times=None, status=500, region=HOME)
+    base.after(HOUR)
+    assert base.condition("DRStale") == ("False", "WithinLag")
+    base.after(25 * HOUR)
+    assert base.condition("DRStale") == ("True", "Behind")
+    assert base.status.replicas[0].stale
+
+
 def test_the_home_region_is_gone(make: Make) -> None:
     """The drill: what is in the DR Region can be launched with what status tells."""
     base = make(encryption=KEY, replicas=[REPLICA])

@@ -92,7 +92,9 @@ def test_the_sandbox_shows_everything_heal(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("launched there after") == 3
-    assert done.stdout.count("read back from AWS") == 5
+    assert done.stdout.count("read back from AWS") == 6
+    assert done.stdout.count("published and shared in both Regions after") == 2
+    assert "GoldenImage web: Deregister ami-" in done.stdout
     assert "which has the tags os=al2023, team=platform there already" in done.stdout
     # Every drift is counted by a resource, whatever else has changed on its keys before.
     assert "no resource tells of it yet" not in done.stdout

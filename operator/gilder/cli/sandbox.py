@@ -78,6 +78,8 @@ def show(once: bool, directory: Path) -> int:
                     return _failed(console, world.operator.tail(), why)
             if not _gates(console, world, view):
                 return _failed(console, world.operator.tail(), "the gates did not hold")
+            if why := _release(console, world, view):
+                return _failed(console, world.operator.tail(), why)
             took = _watch(console, view, view.all_ready, HEAL_SECONDS, "settling")
             if took is None:
                 return _failed(console, world.operator.tail(), "not everything is Ready again")
@@ -93,7 +95,7 @@ def show(once: bool, directory: Path) -> int:
             return 0 if not once else 130
 
 
-def _step(console: Console, view: "_View", step: "Step") -> str:
+def _step(console: Console, view: "_View", step: "Step", word: str = "launched there") -> str:
     """Declare or do something, and see it take effect in AWS; what went wrong, if so."""
     console.print(f"[bold]Declared:[/] {step.title}", soft_wrap=True)
     if step.done():
@@ -102,7 +104,7 @@ def _step(console: Console, view: "_View", step: "Step") -> str:
     took = _watch(console, view, step.done, HEAL_SECONDS, "sharing")
     if took is None:
         return "AWS does not have it"
-    console.print(f"[green]✓[/] launched there after {took:.1f} s\n")
+    console.print(f"[green]✓[/] {word} after {took:.1f} s\n")
     return ""
 
 
@@ -141,6 +143,23 @@ def _gates(console: Console, world: "World", view: "_View") -> bool:
     console.print(f"[green]✓[/] built, tested, copied and shared in {took:.1f} s")
     console.print(f"  {gates.told()}\n", soft_wrap=True)
     return gates.nothing_left()
+
+
+def _release(console: Console, world: "World", view: "_View") -> str:
+    """A rollback and back, a parameter that is put right, and what is announced to go."""
+    from gilder.sandbox.releasing import Releasing
+
+    releasing = Releasing(world, "web", lambda: view.get("goldenimages", "web"))
+    for step in releasing.steps():
+        if why := _step(console, view, step, "published and shared in both Regions"):
+            return why
+    if why := _heal(console, view, releasing.breakage()):
+        return why
+    if _watch(console, view, releasing.announced, HEAL_SECONDS, "retiring") is None:
+        return "nothing was announced"
+    console.print("[bold]Announced[/] before it goes, by spec.retention:")
+    console.print(f"{releasing.told()}\n", soft_wrap=True)
+    return ""
 
 
 class _View:

@@ -37,7 +37,7 @@ PASSING = frozenset(
 UNTOUCHED = frozenset(
     {"NoConsumerRole", "NotSharedWithConsumer", "ParameterNotOurs", "ParameterOfAnotherType"}
 )
-UNSEEN = "Written: not seen yet"  # the first look after a write tells
+UNSEEN = "Publishing: written, and not seen yet"  # the next look tells
 FIELD = "spec.publish.ssmParameter.accounts"
 
 
@@ -70,9 +70,11 @@ def agenda(
     asked: bool = False,
     leaving: bool = False,
     at_once: int = 8,
+    pace: float = 1.0,
 ) -> Agenda:
     """What is to be done in consumer accounts, `at_once` of them. Nothing is planned for accounts
-    where all is as it was told, unless somebody asked or it is an hour ago."""
+    where all is as it was told, unless somebody asked or it is an hour ago. `pace` scales the
+    pauses after which what is amiss is looked at again."""
     spec = want.spec.publish.ssm_parameter if want.spec.publish is not None else None
     before = {(t.account, t.region, t.name): t for t in want.memory.published if t.account}
     if not before and (spec is None or not spec.accounts or leaving):
@@ -92,7 +94,7 @@ def agenda(
         put, drop, pause = {}, [], [AGE]
         for region, image in sorted(served.items()) if account in accounts else ():
             told = before.get((account, region, name))
-            wait = 0.0 if asked else _pause(told, image.id, now, many)
+            wait = 0.0 if asked else _pause(told, image.id, now, many, pace)
             pause.append(wait)
             if wait <= 0:
                 put[region] = image
@@ -104,7 +106,7 @@ def agenda(
             if wanted and (new is None or new.message):
                 continue  # the former one goes once the new one is there
             tried = told.version == 0 and bool(told.message)
-            often = RETRY if leaving else LEAVING
+            often = RETRY * pace if leaving else LEAVING
             wait = often - passed(told.at, now) if tried and not asked else 0.0
             pause.append(wait)
             if wait <= 0:
@@ -118,13 +120,25 @@ def agenda(
     return Agenda(due, tuple(before.values()), max(1.0, min(left)) if left else None, problems)
 
 
-def _pause(told: Published | None, image: str, now: datetime, many: int) -> float:
+def _pause(told: Published | None, image: str, now: datetime, many: int, pace: float) -> float:
     """Seconds until a parameter is to be looked at; of many that fail each is less often."""
     if told is None or (told.image_id != image and not told.message):
         return 0.0
-    age = min(AGE, max(RETRY, float(many))) if told.message else AGE
-    age = SOON if told.message == UNSEEN else age
+    age = min(AGE, max(RETRY * pace, float(many))) if told.message else AGE
+    age = SOON * pace if told.message == UNSEEN else age
     return max(0.0, age - passed(told.at, now))
+
+
+def tried_again(
+    told: Iterable[Published], *, pace: float = 1.0, leaving: bool = False
+) -> float | None:
+    """In how many seconds to look at what was tried just now, and is not as it should be."""
+    amiss = [t for t in told if t.message and (leaving or t.version)]
+    if not amiss:
+        return None
+    if any(t.message == UNSEEN for t in amiss):
+        return SOON * pace
+    return max(RETRY * pace, float(len({t.account for t in amiss})))
 
 
 def _too_many(accounts: int, regions: int) -> Problem:
@@ -159,8 +173,8 @@ def _trouble(reason: str, some: Sequence[Published]) -> Problem:
 
 
 def keeping(want: Wanted, uses: Mapping[str, Use]) -> dict[str, Use]:
-    """`uses` with the parameters of consumer accounts that could not be moved on yet: no report of
-    AWS tells of these."""
+    """`uses` with the parameters of consumer accounts that could not be moved on yet. No report of
+    AWS tells of these, and they are known for certain."""
     found = dict(uses)
     for one in want.memory.published:
         use = found.get(one.image_id)

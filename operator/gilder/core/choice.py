@@ -20,11 +20,14 @@ from gilder.core.promotion import (
 )
 from gilder.core.slots import (
     POLL,
+    UNSEEN_GRACE,
     Slot,
     ami_name,
     best,
     keep,
+    restored,
 )
+from gilder.core.times import passed
 from gilder.core.wanted import Wanted
 
 
@@ -56,7 +59,7 @@ def choose(
         lacking = [r for r in regions if r not in coming or not coming[r].available]
         hold = plan_release(want, version, good, lacking, owned, now, draft)
     free = good is not None and hold is None
-    pinned = _pinned(want, owned, draft) if spec.pinned_version is not None else None
+    pinned = _pinned(want, owned, now, draft) if spec.pinned_version is not None else None
     if pinned is not None and pinned.version == version and free:
         return _Choice(version, home)
     if pinned is not None and pinned.version != version:
@@ -73,6 +76,8 @@ def choose(
     former = _former(want, version, owned)
     if former is not None:
         return _Choice(former.version, _kept(want, former, owned, draft), hold)
+    if want.memory.latest not in (0, version):
+        restored(Slot(want, want.memory.latest, "", spec.region, "home"), draft)
     return _Choice(version, home, hold, shut=good is None or hold is not None)
 
 
@@ -86,7 +91,7 @@ def _kept(want: Wanted, image: Image, owned: Sequence[Image], draft: Draft) -> I
     return keep(slot, owned, draft)
 
 
-def _pinned(want: Wanted, owned: Sequence[Image], draft: Draft) -> Image | None:
+def _pinned(want: Wanted, owned: Sequence[Image], now: datetime, draft: Draft) -> Image | None:
     """The home AMI of spec.pinnedVersion, had back from the Recycle Bin where it lies there."""
     spec, number = want.spec, want.spec.pinned_version or 0
     homes = [i for i in owned if i.region == spec.region and i.role == "home" and i.version]
@@ -103,7 +108,7 @@ def _pinned(want: Wanted, owned: Sequence[Image], draft: Draft) -> Image | None:
         )
         return None
     known = want.memory.images.get((number, spec.region, "home"))
-    if known is not None and not known.seen:
+    if known is not None and not known.seen and passed(known.at, now) < UNSEEN_GRACE:
         draft.wait(f"{known.image_id} to become visible in {spec.region}", POLL)
         return None
     for image, name in sorted(want.restorable.get(spec.region, {}).items()):

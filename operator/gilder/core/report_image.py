@@ -43,7 +43,11 @@ Slot = tuple[int, str, str]  # version, Region, role
 
 def inputs(want: Wanted, plan: ImagePlan) -> str:
     """Digest of all that is declared: a plan without a new one is drift."""
-    asked = (plan.version, plan.candidate, plan.fingerprint, *sorted(plan.due))
+    # A verdict on the candidate, and the end of what held it back, ask for something new as well.
+    held = plan.hold.reason if plan.hold is not None else ""
+    asked = (
+        plan.version, plan.candidate, plan.fingerprint, plan.verdict.state, held, *sorted(plan.due),
+    )  # fmt: skip
     return digest(want.spec.model_dump(mode="json"), *asked)
 
 

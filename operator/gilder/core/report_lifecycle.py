@@ -15,6 +15,7 @@ from gilder.core.actions import (
     DeleteSnapshot,
     DeregisterImage,
     ProtectImage,
+    PruneTemplateVersions,
 )
 from gilder.core.conditions import Verdict
 from gilder.core.observed import Image, Observed, Problem
@@ -42,7 +43,7 @@ def retires(action: AnyAction) -> bool:
     """Whether an action belongs to what status.retiring announces; its failure is told there."""
     leftover = isinstance(action, DeregisterImage) and action.leftover
     off = isinstance(action, ProtectImage) and action.mode == "disabled"
-    return leftover or off or isinstance(action, RETIRING)
+    return leftover or off or isinstance(action, (*RETIRING, PruneTemplateVersions))
 
 
 def tell_lifecycle(

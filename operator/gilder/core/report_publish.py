@@ -115,9 +115,21 @@ def tell_published(
     unseen = sorted({t.account for t in told if t.account and t.message == UNSEEN_ABROAD})
     if unseen:
         pending.append(f"parameters of {', '.join(unseen[:NAMED])} to show what was written")
+    behind = [
+        r.region
+        for r in image.spec.replicas
+        if r.schedule is None and _version(plan, r.region) < plan.version
+    ]
+    if behind and plan.home is not None:
+        pending.append(f"version {plan.version} to be available in {', '.join(behind)}")
     if pending or part.waiting:
         return [Verdict(kind, "False", "Publishing", "; ".join((*pending, *part.waiting)))]
     return [Verdict(kind, "True", "Published", summary(plan.version, told))]
+
+
+def _version(plan: PublishPlan, region: str) -> int:
+    served = plan.served.get(region)
+    return served.version if served is not None else 0
 
 
 def summary(version: int, told: Sequence[Published]) -> str:

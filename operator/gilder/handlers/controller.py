@@ -156,7 +156,7 @@ class Controller:
             knows=self._fleet.knows,
             store=self.store,
             views=self._fleet,
-            forget_parameters=own.views.forget_parameters,
+            forget_parameters=self._fleet.forget_parameters,
             forget_organizations=self._fleet.lists.forget_organizations,
             forget_work=self._fleet.forget_work,
             enqueue=enqueue,

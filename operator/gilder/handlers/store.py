@@ -198,9 +198,13 @@ class Store:
             return {_share_key(s) for m in maps for s in self._inventory.listing(*m)}
 
     def following(self, parameters: Iterable[str]) -> set[Key]:
-        """Shares that take accounts from one of these SSM parameters."""
+        """Shares that take accounts from one of these SSM parameters, GoldenImages that are made
+        from one, or published to it."""
         with self._lock:
-            return {_share_key(s) for p in parameters for s in self._inventory.following(p)}
+            names = tuple(parameters)
+            shares = {_share_key(s) for p in names for s in self._inventory.following(p)}
+            images = {i for p in names for i in self._inventory.told_by(p)}
+        return shares | {Key("GoldenImage", *path.split("/", 1)) for path in images}
 
     def of_organizations(self) -> set[Key]:
         """Shares that take accounts from AWS Organizations."""

@@ -101,6 +101,11 @@ class Engine:
     def now(self) -> datetime:
         return self._clock()
 
+    @property
+    def pace(self) -> float:
+        """How much slower or faster than usual it polls."""
+        return self._poll / POLL
+
     def close(self) -> None:
         """Wait for what is under way; call it after everybody who applies has come back."""
         self.applier.close()

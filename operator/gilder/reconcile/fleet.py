@@ -67,7 +67,7 @@ class Fleet:
             self.own.views.now,
         )
         self.consumers = Consumers(self._consumer, self._has_consumer, self.own.now)
-        self.published = ConsumerParameters(self._consumer, self.own.now)
+        self.published = ConsumerParameters(self._consumer, self.own.now, self.own.pace)
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="account")
         self._stopping = False
 
@@ -346,6 +346,12 @@ class Fleet:
         """Ids of the AMIs of these snapshots, in whatever account, as last read."""
         some = tuple(snapshots)
         return frozenset().union(*(e.views.images_of(region, some) for e in self.engines()))
+
+    def forget_parameters(self, region: str, names: Iterable[str]) -> None:
+        """Somebody changed these SSM parameters, in whatever account."""
+        names = tuple(names)
+        for engine in self.engines():
+            engine.views.forget_parameters(region, names)
 
     def forget_work(self, region: str) -> None:
         for engine in self.engines():

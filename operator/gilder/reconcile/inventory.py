@@ -176,6 +176,9 @@ class Inventory:
         self._by_organization: set[str] = set()  # shares with accounts from AWS Organizations
         self._building: dict[str, bool] = {}  # GoldenImages under build -> whether by a Job
         self._mapped: set[str] = set()  # GoldenImages that publish to a ConfigMap, or did
+        # SSM parameter -> GoldenImages that are made from it, or published to it
+        self._told_by: dict[str, set[str]] = {}
+        self._tells: dict[str, frozenset[str]] = {}  # and the other way
         self._test_regions: set[str] = set()  # Regions in which there ever was an SSM gate
 
     # Changes
@@ -214,6 +217,12 @@ class Inventory:
             self._mapped.add(meta.key)
         if image.spec.gates is not None and image.spec.gates.ssm is not None:
             self._test_regions.add(image.spec.region)
+        regions = needs.of_image(self._wants[meta.key]).values()
+        names = frozenset(n for r in regions for n in r.parameters | r.published)
+        if names:
+            self._tells[meta.key] = names
+        for name in names:
+            self._told_by.setdefault(name, set()).add(meta.key)
 
     def put_unreadable_image(self, namespace: str, name: str, labels: Mapping[str, str]) -> None:
         """A GoldenImage whose spec no model accepts: shares of it wait, and keep what they have."""
@@ -226,6 +235,8 @@ class Inventory:
         golden = self._gilded.pop(key, None)
         self._building.pop(key, None)
         self._mapped.discard(key)
+        for name in self._tells.pop(key, ()):
+            _discard(self._told_by, name, key)
         if golden is not None:
             _discard(self._in_namespace, golden.namespace, key)
         if self._specs.pop(key, None) is None:
@@ -409,6 +420,10 @@ class Inventory:
     def following(self, parameter: str) -> set[str]:
         """Shares that take accounts from an SSM parameter."""
         return set(self._by_parameter.get(parameter, ()))
+
+    def told_by(self, parameter: str) -> set[str]:
+        """GoldenImages that are made from an SSM parameter, or published to it."""
+        return set(self._told_by.get(parameter, ()))
 
     def of_organizations(self) -> set[str]:
         """Shares that take accounts from AWS Organizations."""

@@ -10,7 +10,16 @@ from gilder.api.goldenimage import Published
 from gilder.aws import consumers as calls
 from gilder.aws import errors, parameters
 from gilder.aws.sessions import Sessions
-from gilder.core.abroad import UNSEEN, UNTOUCHED, Todo, agenda, no_role, not_shared, troubles
+from gilder.core.abroad import (
+    UNSEEN,
+    UNTOUCHED,
+    Todo,
+    agenda,
+    no_role,
+    not_shared,
+    tried_again,
+    troubles,
+)
 from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 from gilder.core.observed import Image, Problem
 from gilder.core.publishing import Place, known, not_ours, not_taken, of_other_type, place, refused
@@ -39,9 +48,10 @@ class _Done:
 class ConsumerParameters:
     """Calls with roles in the consumers' accounts; raises nothing that AWS said."""
 
-    def __init__(self, sessions: Open, now: Callable[[], datetime]) -> None:
+    def __init__(self, sessions: Open, now: Callable[[], datetime], pace: float = 1.0) -> None:
         self._sessions = sessions
         self._now = now
+        self._pace = pace
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish")
 
     def look(
@@ -53,7 +63,15 @@ class ConsumerParameters:
         leaving: bool = False,
     ) -> Abroad:
         """Write what is due and delete what is wanted no more, eight accounts in a pass."""
-        plan = agenda(want, served, self._now(), asked=asked, leaving=leaving, at_once=AT_ONCE)
+        plan = agenda(
+            want,
+            served,
+            self._now(),
+            asked=asked,
+            leaving=leaving,
+            at_once=AT_ONCE,
+            pace=self._pace,
+        )
         release = leaving and want.spec.deletion_policy == "Orphan"
         done = list(self._pool.map(lambda todo: self._account(want, todo, release), plan.due))
         told: dict[Place, Published | None] = {place(t): t for t in plan.told}
@@ -62,7 +80,10 @@ class ConsumerParameters:
         left = tuple(t for t in told.values() if t is not None)
         problems = (*plan.problems, *(() if leaving else troubles(want, left)))
         results = tuple(r for one in done for r in one.results)
-        return Abroad(left, problems, results, plan.again)
+        fresh = (t for one in done for t in one.told.values() if t is not None)
+        again = tried_again(fresh, pace=self._pace, leaving=leaving)
+        waits = [w for w in (plan.again, again) if w is not None]
+        return Abroad(left, problems, results, min(waits, default=None))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -203,7 +224,7 @@ class ConsumerParameters:
 
 
 # No problem, but a reason to look again soon.
-JUST_WRITTEN = Problem("Written", "not seen yet", permanent=False)
+JUST_WRITTEN = Problem("Publishing", "written, and not seen yet", permanent=False)
 
 
 def _untaken(told: Published) -> bool:
