@@ -8,6 +8,7 @@ what the real reports write.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from planworld import CLUSTER, DR, FOREIGN, GOLDEN, HOME, NOW, OWNER, ami, key, key_arn
@@ -294,7 +295,7 @@ def good(image: Image) -> bool:
 class Written:
     """What is in Kubernetes: a status, and since when it announces what goes."""
 
-    status: GoldenImageStatus = GoldenImageStatus()
+    status: GoldenImageStatus = field(default_factory=GoldenImageStatus)
     told: dict[tuple[str, str], datetime] = field(default_factory=dict)  # id, action
 
 
@@ -313,6 +314,7 @@ class Life:
         self.refused: dict[str, datetime] = {}  # AMIs that AWS did not restore
         self.disturbed: set[int] = set()  # versions with which more happened than time
         self.results: tuple[Result, ...] = ()
+        self.plan = ImagePlan(Plan())
         self.served = 0  # version at home, as planned last
         self.numbers: dict[str, str] = {}  # version to fingerprint
         self.strangers = [
@@ -347,7 +349,7 @@ class Life:
         busy = set(self.cloud.used)
         plan = plan_image(want, source, seen, now, uses=uses)
         plan = replace(plan, restorable=want.restorable)
-        self._judge_plan(want, seen, plan)
+        self._judge_plan(want, plan)
         results = self._apply(plan.plan, pick, lambda a: self._judge(a, want, plan, busy))
         self.results = results
         if write:
@@ -423,7 +425,7 @@ class Life:
     def _retention(self, region: str) -> Any:
         return self.object.spec.retention_in(region)
 
-    def _judge_plan(self, want: Wanted, seen: Observed, plan: ImagePlan) -> None:
+    def _judge_plan(self, want: Wanted, plan: ImagePlan) -> None:
         """What is published: only what was released, all Regions together."""
         for image in plan.served.values():
             assert image.tags.get(TAG_RELEASE) != "candidate", "what is served was released"
@@ -565,7 +567,7 @@ class Life:
     def step(self) -> bool:
         """One round, with what is under way done after it, and time until the next. Whether
         nothing changed, and nothing will but by what waits for somebody."""
-        plan = self.reconcile()
+        plan = self.plan = self.reconcile()
         pending = [i for i in self.cloud.owned() if i.id in self.cloud.parts]
         for image in pending:
             self.cloud.settle(image)
@@ -596,7 +598,7 @@ class Life:
             if self.step():
                 return
         told = self.written.status
-        raise AssertionError(f"the plans do not come to an end: {told.plan} {told.retiring}")
+        raise AssertionError(f"the plans do not come to an end: {self.plan.plan} {told.retiring}")
 
     def judge_settled(self) -> None:
         """Every snapshot of ours has an AMI, or is told of."""
@@ -615,7 +617,8 @@ class Life:
             uses = self._uses(asked_on_deletion(want, seen))
             busy = set(self.cloud.used)
             plan = plan_deletion(want, seen, uses, self.cloud.now)
-            results = self._apply(plan, lambda a: a, lambda a: self._judge_deletion(a, busy))
+            judge = partial(self._judge_deletion, busy=busy)
+            results = self._apply(plan, lambda a: a, judge)
             if not plan.problems and not plan.waiting and not results:
                 self._judge_deleted(want.spec.deletion_policy)
                 return

@@ -87,8 +87,8 @@ class Lifecycle(RuleBasedStateMachine):
     def former_source(self, n: int) -> None:
         self.life.source = self.life.sources[n % len(self.life.sources)]
 
-    @rule(n=number)
-    def lost_source(self, n: int) -> None:
+    @rule()
+    def lost_source(self) -> None:
         """What the source names cannot be found for a while."""
         self.life.source = Image("ami-ffffffff", HOME, FOREIGN)
 
@@ -261,7 +261,7 @@ class Lifecycle(RuleBasedStateMachine):
 
 TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = settings(
-    max_examples=60,
+    max_examples=200,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

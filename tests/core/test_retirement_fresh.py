@@ -5,7 +5,8 @@ from typing import Any
 
 from planworld import HOME, NOW, ami, ours, view, wanted, world
 
-from gilder.api.goldenimage import Retiring
+from gilder.api.goldenimage import Published, Retiring
+from gilder.core.abroad import keeping
 from gilder.core.actions import DeregisterImage, DisableImage, ProtectImage
 from gilder.core.observed import Image, Use
 from gilder.core.plan import Draft, Plan, freeze
@@ -88,3 +89,15 @@ def test_protection_of_our_own_is_taken_off_on_a_new_answer_alone() -> None:
     second, told = look(want, Use(), protected)
     assert ProtectImage(region=HOME, image=OLD.id, mode="disabled") in second.actions
     assert asked(again(want, told), NOW) == {HOME: {ami(1): True}}
+
+
+def test_a_parameter_of_ours_in_a_consumer_account_holds_it_whoever_is_asked() -> None:
+    told = Published(
+        kind="Parameter", name="/golden/base", region=HOME, account="222222222222",
+        image_id=OLD.id, version=1, message="AccessDenied: no",
+    )  # fmt: skip
+    want = want_of("", checkOtherAccounts=False)
+    want = replace(want, memory=replace(want.memory, published=(told,)))
+    held, found = look(want, keeping(want, {OLD.id: Use()})[OLD.id])
+    assert held.actions == ()
+    assert "account 222222222222" in found.retiring[0].held_by

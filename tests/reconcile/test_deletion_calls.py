@@ -202,3 +202,13 @@ def test_a_restart_in_the_middle_goes_on(make: Make) -> None:
     base.after(HOUR)
     assert base.released
     assert gone(base)
+
+
+def test_what_a_person_must_mend_is_looked_at_less_and_less_often(make: Make) -> None:
+    """Each look asks what uses the AMIs as of now."""
+    base = make(encryption=KEY, deletionPolicy="Delete")
+    base.roll(1)
+    base.run(base.ami(1))
+    base.delete()
+    assert base.condition("Ready")[1] == "ImageInUse"
+    assert base.again == -1.0

@@ -97,3 +97,18 @@ def test_a_region_that_does_not_answer_is_stale_once_it_lags(make: Make) -> None
     base.after(HOUR)
     assert base.condition("DRStale") == ("False", "WithinLag")
     assert base.versions(DR) == [1, 2]
+
+
+def test_who_disables_the_released_ami_rolls_nothing_back(make: Make) -> None:
+    """It is enabled in the same look; the version before it is not published for that long."""
+    publish = {"ssmParameter": {"name": "/golden/out"}}
+    base = make(encryption=KEY, replicas=[REPLICA], publish=publish)
+    base.roll(2)
+    base.events.clear()
+    base.aws.client("ec2").disable_image(ImageId=base.ami(2))
+    base.after(HOUR)
+    assert base.states()[2] == "available"
+    assert base.latest == 2
+    assert "Released" not in base.reasons()
+    assert "ParameterPublished" not in base.reasons()
+    assert base.reasons().count("DriftCorrected") == 1

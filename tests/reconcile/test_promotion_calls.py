@@ -228,3 +228,16 @@ def test_a_newer_candidate_takes_the_place_of_one_that_was_never_released(make: 
     base.settle()
     assert base.latest == 3
     assert release_tag(base, 2) == "candidate", "it was never released, and is not now"
+
+
+def test_a_region_that_cannot_be_read_for_a_moment_ends_no_soak(make: Make) -> None:
+    base = make(encryption=KEY, replicas=REPLICAS, promotion={"mode": "Soak", "soakTime": "2d"})
+    base.settle()
+    base.after(DAY)
+    assert base.condition("Released") == ("False", "Soaking")
+    base.aws.faults.fail(".*", "InternalError", times=None, status=500, region=DR)
+    base.after(HOUR)
+    assert base.condition("Released") == ("False", "AwaitingReplicas")
+    base.aws.faults.clear()
+    base.after(24 * HOUR)
+    assert base.latest == 1

@@ -223,3 +223,38 @@ def test_the_home_region_is_gone(make: Make) -> None:
     base.aws.faults.clear()
     base.after(HOUR)
     assert base.condition("Ready") == ("True", "Available")
+
+
+def test_a_dr_region_goes_stale_while_the_home_region_is_down(make: Make) -> None:
+    """That is when it counts."""
+    base = make(encryption=KEY, replicas=[{**REPLICA, "maxLag": "6h"}],
+                promotion={"replicas": "Follow"})  # fmt: skip
+    base.roll(1)
+    base.aws.faults.fail("CopyImage", "InternalError", times=None, status=500, region=DR)
+    base.publish("os-2")
+    base.settle()
+    assert base.condition("DRStale") == ("False", "WithinLag")
+    base.aws.faults.fail(".*", "InternalError", times=None, status=500, region=HOME)
+    base.after(7 * HOUR)
+    assert base.condition("DRStale") == ("True", "Behind")
+    assert [e for e in base.events if e.reason == "DRStale"]
+    base.aws.faults.clear()
+    base.after(2 * HOUR)
+    base.after(2 * HOUR)
+    assert base.condition("DRStale") == ("False", "WithinLag")
+
+
+def test_lag_goes_on_while_the_home_ami_is_missing(make: Make) -> None:
+    base = make(encryption=KEY, replicas=[{**REPLICA, "maxLag": "6h"}],
+                promotion={"replicas": "Follow"})  # fmt: skip
+    base.roll(1)
+    base.aws.faults.fail("CopyImage", "InternalError", times=None, status=500, region=DR)
+    base.publish("os-2")
+    base.settle()
+    since = base.status.replicas[0].behind_since
+    assert since
+    base.aws.client("ec2").disable_image(ImageId=base.ami(2))
+    base.aws.faults.fail("EnableImage", "InternalError", times=None, status=500)
+    base.after(7 * HOUR)
+    assert base.status.replicas[0].behind_since == since
+    assert base.condition("DRStale") == ("True", "Behind")

@@ -19,6 +19,9 @@ Duration = Annotated[
     ),
 ]
 
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-deprecate.html
+LAST_DEPRECATION = 3650 * 24 * 3600.0
+
 
 def seconds(duration: str) -> float:
     """Seconds of a Duration such as `90d`, `1d12h` or `30m`."""
@@ -103,6 +106,8 @@ class Retention(ApiModel):
 
     @model_validator(mode="after")
     def _order(self) -> "Retention":
+        if self.deprecate_after is not None and seconds(self.deprecate_after) > LAST_DEPRECATION:
+            raise ValueError("deprecateAfter: AWS takes ten years (3650d) at most")
         steps = ("deprecate_after", "disable_after", "max_age")
         given = [(s, seconds(v)) for s in steps if (v := getattr(self, s)) is not None]
         for (first, a), (second, b) in pairwise(given):

@@ -24,6 +24,8 @@ class _Region:
         self.lock = threading.Lock()
         self.uses: Remembered[str, Use] = Remembered()
         self.bin: tuple[dict[str, str], float] = ({}, NEVER)
+        # What Auto Scaling groups name, of the whole Region, and since when that is known
+        self.scaling: tuple[dict[str, tuple[str, ...]], float] = ({}, NEVER)
         self.refused: Remembered[str, bool] = Remembered()
 
 
@@ -48,11 +50,14 @@ class UseViews:
                     for i, fresh in ids.items()
                     if (u := region.uses.get(i, since if fresh else self._clock() - SLOW))
                 }
-                left = sorted(ids.keys() - known.keys())
+                if left := sorted(ids.keys() - known.keys()):
+                    fresh = any(ids[i] for i in left)
+                    found |= self._read(name, region, left, since if fresh else NEVER)
                 for image, use in known.items():
                     old = region.uses.get(image, since) is None
                     found[image] = replace(use, old=True) if old else use
-                found |= self._read(name, region, left) if left else {}
+                if region.scaling[1] < since:
+                    found |= {i: replace(found[i], old=True) for i in ids if i in found}
         return found
 
     def restorable(self, name: str) -> dict[str, str]:
@@ -87,12 +92,12 @@ class UseViews:
         with self._lock:
             return self._regions.setdefault(name, _Region())
 
-    def _read(self, name: str, region: _Region, ids: list[str]) -> dict[str, Use]:
+    def _read(self, name: str, region: _Region, ids: list[str], since: float) -> dict[str, Use]:
         began = self._clock()
         try:
             ec2, account = self._sessions.ec2(name), self._sessions.account()
             here = usage.references(ec2, ids)
-            scaling = usage.scaling(self._sessions.autoscaling(name))
+            scaling, at = self._scaling(name, region, max(since, began - SLOW))
         except errors.AWS_ERRORS as error:
             return dict.fromkeys(ids, Use(problem=_lack(error, name)))
         elsewhere: dict[str, Use] = {}
@@ -105,8 +110,17 @@ class UseViews:
         for image, by in usage.joined(ids, here, scaling).items():
             found[image] = replace(elsewhere.get(image, Use()), by=by, lack=lack)
             if lack is None:
-                region.uses.put(image, found[image], began)
+                region.uses.put(image, found[image], min(began, at))
         return found
+
+    def _scaling(
+        self, name: str, region: _Region, since: float
+    ) -> tuple[dict[str, tuple[str, ...]], float]:
+        """What groups name, and since when that is known: one read serves a whole sweep."""
+        if region.scaling[1] < since:
+            began = self._clock()
+            region.scaling = (usage.scaling(self._sessions.autoscaling(name)), began)
+        return region.scaling
 
 
 def _lack(error: BaseException, region: str) -> Problem:

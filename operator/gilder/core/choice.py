@@ -20,12 +20,14 @@ from gilder.core.promotion import (
 )
 from gilder.core.slots import (
     POLL,
+    UNSEEN_GRACE,
     Slot,
     ami_name,
     best,
     keep,
     restored,
 )
+from gilder.core.times import passed
 from gilder.core.wanted import Wanted
 
 
@@ -57,7 +59,7 @@ def choose(
         lacking = [r for r in regions if r not in coming or not coming[r].available]
         hold = plan_release(want, version, good, lacking, owned, now, draft)
     free = good is not None and hold is None
-    pinned = _pinned(want, owned, draft) if spec.pinned_version is not None else None
+    pinned = _pinned(want, owned, now, draft) if spec.pinned_version is not None else None
     if pinned is not None and pinned.version == version and free:
         return _Choice(version, home)
     if pinned is not None and pinned.version != version:
@@ -68,6 +70,9 @@ def choose(
     stays = spec.pinned_version is None or want.memory.latest in (0, version)
     if free and pinned is None and stays:
         return _Choice(version, home)
+    if home is not None and home.state == "disabled" and _was_released(want, home):
+        # It is enabled in this look: nobody is sent back to the version before for that.
+        return _Choice(version, home, hold)
     former = _former(want, version, owned)
     if former is not None:
         return _Choice(former.version, _kept(want, former, owned, draft), hold)
@@ -76,13 +81,17 @@ def choose(
     return _Choice(version, home, hold, shut=good is None or hold is not None)
 
 
+def _was_released(want: Wanted, home: Image) -> bool:
+    return home.version == want.memory.latest and not kept_back(home)
+
+
 def _kept(want: Wanted, image: Image, owned: Sequence[Image], draft: Draft) -> Image | None:
     """The home AMI of a version that is not the one of spec.source, kept whole."""
     slot = Slot(want, image.version, image.fingerprint, want.spec.region, "home")
     return keep(slot, owned, draft)
 
 
-def _pinned(want: Wanted, owned: Sequence[Image], draft: Draft) -> Image | None:
+def _pinned(want: Wanted, owned: Sequence[Image], now: datetime, draft: Draft) -> Image | None:
     """The home AMI of spec.pinnedVersion, had back from the Recycle Bin where it lies there."""
     spec, number = want.spec, want.spec.pinned_version or 0
     homes = [i for i in owned if i.region == spec.region and i.role == "home" and i.version]
@@ -99,7 +108,7 @@ def _pinned(want: Wanted, owned: Sequence[Image], draft: Draft) -> Image | None:
         )
         return None
     known = want.memory.images.get((number, spec.region, "home"))
-    if known is not None and not known.seen:
+    if known is not None and not known.seen and passed(known.at, now) < UNSEEN_GRACE:
         draft.wait(f"{known.image_id} to become visible in {spec.region}", POLL)
         return None
     for image, name in sorted(want.restorable.get(spec.region, {}).items()):

@@ -89,7 +89,9 @@ def plan_release(
         together = want.spec.promoting.replicas == "Wait" and want.promoted != version
         _mark(version, copies if copies and together else owned, draft)
         draft.wake(SOON)
-        return Hold("Releasing", f"version {version} is being released")
+        # A soak that is over stays so until all tags are written.
+        since = want.memory.complete.get(version) or rfc3339(now)
+        return Hold("Releasing", f"version {version} is being released", since)
     return hold
 
 
@@ -111,6 +113,8 @@ def _hold(
             "AwaitingReplicas",
             f"version {version} is released once it is available in {', '.join(lacking)} too; the "
             f"annotation {PROMOTE}={version} releases it at once",
+            # A Region that cannot be read for a moment, or a copy made anew, ends no soak.
+            want.memory.complete.get(version, ""),
         )
     since = want.memory.complete.get(version) or rfc3339(now)
     if promotion.mode == "Manual":

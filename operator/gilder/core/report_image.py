@@ -15,10 +15,11 @@ from gilder.core.plan import Plan
 from gilder.core.promotion import CANDIDATE, COPIES, held
 from gilder.core.report_lifecycle import (
     RESTING,
+    aging,
     progress_of,
     release_events,
     retires,
-    tell_blind,
+    stale_events,
     tell_lifecycle,
 )
 from gilder.core.report_publish import tell_published, told_published
@@ -215,14 +216,13 @@ def _undecided(
         before=old.conditions,
         generation=image.metadata.generation,
     )
+    replicas, stale = aging(image, moment(now))
+    verdicts += stale
     told = {v.type for v in verdicts} | {ConditionType.RECONCILING, ConditionType.STALLED}
     found = report.synced(pending=(), observe=False, problems=problems, drift="")
     if get(old.conditions, ConditionType.SYNCED) is None or any(p.permanent for p in problems):
         verdicts.append(found)
         told.add(found.type)
-    blind = tell_blind(image, moment(now))
-    verdicts += blind.verdicts
-    told |= {v.type for v in blind.verdicts}
     kept = [v for v in verdicts_of(old.conditions) if v.type not in told]
     conditions = merge(old.conditions, [*verdicts, *kept], image.metadata.generation, now)
     status = old.model_copy(
@@ -230,11 +230,12 @@ def _undecided(
             "observed_generation": image.metadata.generation,
             "conditions": conditions,
             "account": seen.account or old.account,
+            "replicas": replicas,
             "last_handled_reconcile_at": image.metadata.reconcile_request,
-            **blind.fields,
         }
     )
-    return status, report.condition_events(old.conditions, conditions)
+    events = stale_events(old.replicas, replicas)
+    return status, [*events, *report.condition_events(old.conditions, conditions)]
 
 
 def report_deletion(

@@ -25,7 +25,6 @@ from gilder.core.times import passed, rfc3339
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
 
-MOST_RETIRING = 100
 MOST_LEFTOVERS = 100
 MOST_BINNED = 50
 # Nothing is missing but a decision or time, so that Ready need not wait.
@@ -64,13 +63,14 @@ def tell_lifecycle(
     verdicts = []
     if image.spec.promotion is not None or image.spec.pinned_version or plan.hold is not None:
         verdicts.append(_released(image, plan))
-    if replicas and plan.home is not None:
+    if replicas and _target(want, plan):
         verdicts.append(_stale(replicas))
     fields = {
         "replicas": replicas,
         "next_copy": min(runs, default=None),
-        "retiring": _retiring(plan, results, rfc3339(now))[:MOST_RETIRING],
+        "retiring": _retiring(plan, results, rfc3339(now)),
         "leftovers": plan.retirement.leftovers[:MOST_LEFTOVERS],
+        "leftover_count": len(plan.retirement.leftovers),
         "recycle_bin": tuple(binned[:MOST_BINNED]),
     }
     return Told(fields, tuple(verdicts))
@@ -85,25 +85,52 @@ def release_events(
         verb = "rolled back to" if after.version < before.version else "released"
         text = f"{verb} version {after.version} ({after.image_id}) in place of {before.version}"
         events.append(Event("Normal", "Released", text))
-    was = {r.region for r in image.status.replicas if r.stale}
-    for one in told.fields["replicas"]:
-        if one.stale and one.region not in was:
-            text = f"{one.region} has been behind since {one.behind_since}: {one.message}"
-            events.append(Event("Warning", "DRStale", text))
-    return events
+    return [*events, *stale_events(image.status.replicas, told.fields["replicas"])]
+
+
+def aging(image: GoldenImage, now: datetime) -> tuple[tuple[ReplicaStatus, ...], list[Verdict]]:
+    """The DR Regions while nothing could be looked at: those that were behind grow stale."""
+    declared = {r.region: r for r in image.spec.replicas}
+    replicas = tuple(
+        r.model_copy(update={"stale": _is_stale(r.behind_since, declared[r.region], now)})
+        if r.region in declared
+        else r
+        for r in image.status.replicas
+    )
+    stale = any(r.stale for r in replicas)
+    return replicas, [_stale(replicas)] if stale else []
+
+
+def stale_events(before: Sequence[ReplicaStatus], after: Sequence[ReplicaStatus]) -> list[Event]:
+    """Events for DR Regions that became stale."""
+    was = {r.region for r in before if r.stale}
+    return [
+        Event(
+            "Warning",
+            "DRStale",
+            f"{r.region} has been behind since {r.behind_since}: {r.message or r.state}",
+        )
+        for r in after
+        if r.stale and r.region not in was
+    ]
+
+
+def _target(want: Wanted, plan: ImagePlan) -> int:
+    """The version that DR Regions are to have; the last one while there is none at home."""
+    return plan.version if plan.home is not None else want.memory.latest
 
 
 def _replica(
     replica: Replica, image: GoldenImage, want: Wanted, plan: ImagePlan, seen: Observed,
     problems: Sequence[Problem], now: datetime,
 ) -> ReplicaStatus:  # fmt: skip
-    region = replica.region
+    region, target = replica.region, _target(want, plan)
     view = seen.region(region)
     old = next((r for r in image.status.replicas if r.region == region), None)
     if view.problem is not None:
         kept = old or ReplicaStatus(region=region)
         # By what was there last: it may not have what was released since.
-        late = plan.home is not None and kept.version != plan.version
+        late = target > 0 and kept.version != target
         since = (kept.behind_since or rfc3339(now)) if late else kept.behind_since
         return kept.model_copy(
             update={
@@ -116,9 +143,9 @@ def _replica(
     owned = list(view.belonging(want.cluster, want.key, seen.account))
     there = plan.served.get(region)
     homes = seen.region(image.spec.region).images.values()
-    current = there is not None and there.version == plan.version
+    current = there is not None and there.version == target
     behind = None
-    if plan.home is not None and not current:
+    if target and not current:
         behind = (old.behind_since if old is not None else None) or rfc3339(now)
     coming = _coming(owned, plan, current=current)
     scheduled = None
@@ -191,18 +218,6 @@ def _made(there: Image | None, homes: Sequence[Image]) -> str | None:
 
 def _is_stale(behind: str | None, replica: Replica, now: datetime) -> bool:
     return behind is not None and passed(behind, now) > seconds(replica.max_lag)
-
-
-def tell_blind(image: GoldenImage, now: datetime) -> Told:
-    """The same while nothing can be looked at: Regions that were behind grow stale all the same."""
-    spec = {r.region: r for r in image.spec.replicas}
-    known = tuple(
-        r.model_copy(update={"stale": _is_stale(r.behind_since, spec[r.region], now)})
-        for r in image.status.replicas
-        if r.region in spec
-    )
-    grown = any(r.stale for r in known)
-    return Told({"replicas": known}, (_stale(known),) if grown else ())
 
 
 def _stale(replicas: Sequence[ReplicaStatus]) -> Verdict:

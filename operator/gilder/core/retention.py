@@ -33,7 +33,12 @@ REPORT_AGE = 24 * 3600.0  # seconds for which a usage report counts
 REPORT_POLL = 60.0
 BLOCKED_POLL = 3600.0  # seconds between looks at what keeps something
 SOON = 1.0
+MOST_RETIRING = 100  # that status has room for
+OPEN = 20  # of these for what nothing holds yet, so that each has its turn
 AHEAD = 120.0  # seconds: a deprecation can only be set to a time to come
+# What AWS gives every public AMI; it is not taken off, nor put off, while the AMI is public:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-deprecate.html
+PUBLIC = timedelta(days=730)
 
 MODES: Mapping[str, str] = {
     "Enabled": "enabled-without-cooldown",
@@ -79,6 +84,22 @@ class _Pass:
     now: datetime
     draft: Draft
     retiring: list[Retiring] = field(default_factory=list)
+    first: float | None = None  # seconds until the first of what is announced now goes
+
+    def announced(self, left: float) -> None:
+        self.first = left if self.first is None else min(left, self.first)
+
+
+def fitted(retiring: Sequence[Retiring], most: int = MOST_RETIRING) -> tuple[Retiring, ...]:
+    """What status has room for. Of many, what is held does not crowd out the rest: what is not
+    told is not announced, and never goes."""
+    if len(retiring) <= most:
+        return tuple(retiring)
+    held = [r for r in retiring if r.held_by]
+    free = sorted((r for r in retiring if not r.held_by), key=lambda r: (r.since, r.region, r.id))
+    room = max(most - len(free), most - OPEN)
+    chosen = [*held[:room], *free[: most - len(held[:room])]]
+    return tuple(sorted(chosen, key=lambda r: (r.at, r.region, r.id)))
 
 
 def asked(want: Wanted, now: datetime) -> dict[str, dict[str, bool]]:
@@ -123,7 +144,11 @@ def plan_retention(
                 _protect(retention, image, draft)
         leftovers += _leftovers(run, retention, view, mine, copies)
     run.retiring.sort(key=lambda r: (r.at, r.region, r.id))
-    return Retirement(tuple(run.retiring), tuple(leftovers))
+    if run.first is not None:
+        # What status has no room for is announced again and again.
+        least = SOON if len(run.retiring) <= MOST_RETIRING else BLOCKED_POLL
+        draft.wake(max(run.first, least))
+    return Retirement(fitted(run.retiring), tuple(leftovers))
 
 
 def copies_of(images: Iterable[Image], standing: frozenset[str] = frozenset()) -> dict[int, Image]:
@@ -243,8 +268,12 @@ def _retire(
         tried=known.tried if known is not None else None,
     )
     left = -passed(at, run.now)
-    if known is None or left > 0:
-        by = _used(run, retention, image, certain=False) if known is not None else ""
+    if known is None:
+        run.retiring.append(told)
+        run.announced(left)
+        return
+    if left > 0:
+        by = _used(run, retention, image, certain=False)
         run.retiring.append(told.model_copy(update={"held_by": by}))
         run.draft.wake(max(left, SOON))
         return
@@ -326,11 +355,15 @@ def _deprecate(run: _Pass, retention: Retention, image: Image, *, superseded: bo
     """Only AMIs that were superseded are deprecated: those who search still find the newest."""
     if retention.deprecate_after is None or not (image.available or image.state == "disabled"):
         return
+    wish = timedelta(seconds=seconds(retention.deprecate_after))
+    fixed = _set_by_aws(image, wish)
     if not superseded:
-        if image.deprecated_at:
+        if image.deprecated_at and not fixed:
             run.draft.do(DeprecateImage(region=image.region, image=image.id))
         return
-    due = moment(image.created) + timedelta(seconds=seconds(retention.deprecate_after))
+    if fixed and wish > PUBLIC:
+        return  # AWS puts it off no further
+    due = moment(image.created) + wish
     there = moment(image.deprecated_at) if image.deprecated_at else None
     if due <= run.now:
         if there is not None and there <= run.now + timedelta(seconds=2 * AHEAD):
@@ -342,6 +375,14 @@ def _deprecate(run: _Pass, retention: Retention, image: Image, *, superseded: bo
     # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImageDeprecation.html
     at = rfc3339(due.replace(second=0, microsecond=0))
     run.draft.do(DeprecateImage(region=image.region, image=image.id, at=at))
+
+
+def _set_by_aws(image: Image, wish: timedelta) -> bool:
+    """Whether an AMI has the date of public ones, and not because it was wished for."""
+    day = timedelta(days=1)
+    if not image.deprecated_at or abs(wish - PUBLIC) <= day:
+        return False
+    return abs(moment(image.deprecated_at) - moment(image.created) - PUBLIC) <= day
 
 
 def _protect(retention: Retention, image: Image, draft: Draft) -> None:
@@ -410,7 +451,9 @@ def _delete(run: _Pass, retention: Retention, left: Leftover) -> None:
     )
     if refused:
         run.draft.wake(BLOCKED_POLL)
-    elif known is None or wait > 0:
+    elif known is None:
+        run.announced(wait)
+    elif wait > 0:
         run.draft.wake(max(wait, SOON))
     else:
         run.draft.do(DeleteSnapshot(region=left.region, snapshot=left.id))

@@ -222,7 +222,7 @@ class Engine:
         now = self._clock()
         missing = needs.missing(want, seen)
         if missing:
-            bins = {r: self.uses.restorable(r) for r in missing}
+            bins = {r: needs.restorable(want, self.uses.restorable(r)) for r in missing}
             want = replace(want, restorable={r: b for r, b in bins.items() if b})
         uses = keeping(want, self.uses.read(asked(want, now), since))
         plan = plan_image(want, source, seen, now, work, uses, may_build=may_build)
@@ -334,7 +334,10 @@ class Engine:
             return Outcome(image.status, results=results, again=0.0)
         status, events = report_deletion(image, plan, (), results, rfc3339(self._clock()))
         failed = passing(*plan.problems, *(r.problem for r in results))
-        return Outcome(status, tuple(events), results, again=self._poll, failed=failed)
+        # What a person must mend is looked at less often each time: each look asks AWS anew.
+        moves = plan.waiting or any(r.done for r in results)
+        again = self._poll if moves else -1.0
+        return Outcome(status, tuple(events), results, again=again, failed=failed)
 
     def _end_work(
         self, image: GoldenImage, scope: ImageScope, since: float

@@ -1,0 +1,44 @@
+"""What release, publishing and retention cost: the figures of docs/benchmarks.md, smaller.
+
+Counts of the real operator over HTTP, never times; the full size is benchmarks/lifecycle.py.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+REGIONS = 3
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location("benchmark_lifecycle", FOLDER / "lifecycle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_made_once_and_what_a_sweep_reads(benchmark: ModuleType) -> None:
+    images = 4
+    amis = images * REGIONS
+    run = benchmark.measure(images, quiet=1.5, poll=1.0)
+    first, new, restart, sweep = run.phases
+    for phase in (first, new):
+        assert phase.aws["CopyImage"] == phase.aws["PutParameter"] == amis, phase.name
+    assert new.aws["DescribeImageReferences"] <= 2 * amis
+    assert new.aws["DescribeLaunchConfigurations"] <= REGIONS, "one read serves all images"
+    assert restart.aws["DescribeImageReferences"] == amis
+    assert restart.calls - 2 * amis <= 10 * REGIONS
+    # What uses what is announced is known for some minutes, and parameters by their listing.
+    assert sweep.calls <= 5 * REGIONS
+    for phase in (restart, sweep):
+        changes = {a for a in phase.aws if not a.startswith(("Describe", "Get", "List"))}
+        assert changes <= {"ReceiveMessage", "DeleteMessageBatch"}, phase.name
