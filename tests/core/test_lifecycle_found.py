@@ -202,10 +202,8 @@ def test_copies_are_marked_as_released_before_home() -> None:
         here = [i for i in (ADOPTED, second, *images) if i.region == HOME]
         there = [i for i in (old, *images) if i.region == DR]
         seen = world(view(HOME, here), view(DR, there))
-        plan = plan_image(
-            wanted(want.memory, replicas=[{"region": DR}], **changes), Source(image=second), seen,
-            NOW,
-        )  # fmt: skip
+        spec = {"replicas": [{"region": DR}], "promotion": {}, **changes}
+        plan = plan_image(wanted(want.memory, **spec), Source(image=second), seen, NOW)
         tags = [a for a in plan.plan.actions if isinstance(a, TagResources)]
         return [a.region for a in tags if TAG_RELEASE in a.tags]
 
