@@ -212,6 +212,8 @@ def test_copies_are_marked_as_released_before_home() -> None:
     assert marked(home, copy) == [DR]
     released = ours(4, DR, version=2, fingerprint=prints, role="replica")
     assert marked(home, released) == [HOME]
+    failed = ours(6, version=2, fingerprint=prints, tags=held, state="failed")
+    assert marked(home, failed, released) == [HOME], "what failed is cleared away, not marked"
     follows = {"replicas": "Follow"}
     assert sorted(marked(home, copy, promotion=follows)) == sorted([HOME, DR]), "each by itself"
 
