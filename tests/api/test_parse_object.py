@@ -167,6 +167,19 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.source.image.ssmParameter",
         "pattern",
     ),
+    "a parameter for the image's own account": (
+        image(
+            account="222222222222",
+            publish={"ssmParameter": {"name": "/golden", "accounts": ["222222222222"]}},
+        ),
+        "spec",
+        "the image's own account has the parameter anyway",
+    ),
+    "a parameter with levels and no slash": (
+        image(publish={"ssmParameter": {"name": "golden/{name}"}}),
+        "spec.publish.ssmParameter",
+        "must begin with /",
+    ),
     "newest of anybody": (
         of_source(image={"newest": {"name": "x"}}),
         "spec.source.image.newest.owners",
@@ -328,6 +341,14 @@ def test_bad(obj: dict[str, Any], field: str, said: str) -> None:
     assert str(error.value).startswith(f"{field}: ")
     assert said in str(error.value)
     assert server_says(obj), "the API server would let it in"
+
+
+def test_a_launch_template_named_twice() -> None:
+    """Only the operator tells: the rule would cost an API server too much."""
+    twice = [{"name": "web"}, {"name": "web", "region": HOME}]
+    with pytest.raises(SpecError, match=r"launchTemplates: web of eu-west-1 is there twice"):
+        parse_object(image(publish={"launchTemplates": twice}))
+    parse_object(image(publish={"launchTemplates": [{"name": "web"}, {"name": "api"}]}))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from collections.abc import Callable
 import pytest
 from lapse import DAY, DR, HOME, HOUR, KEY, MINUTE, OTHER_ACCOUNT, Lapse
 
-from gilder.sandbox.aws.seed import make_snapshot
-
 from gilder.sandbox.aws.seed import make_snapshot, register
 
 KEEP_TWO = {"keep": 2, "gracePeriod": "24h", "unusedFor": "0m"}
