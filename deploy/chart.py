@@ -2,8 +2,9 @@
 
 python deploy/chart.py [--check]
 
-So that the chart and the kustomizations cannot drift apart, each is said in one place: the CRDs, roles
-and admission policies in crds/ and deploy/, the settings in gilder.config. The templates read the files.
+So that the chart and the kustomizations cannot drift apart, each is said in one place: the CRDs,
+roles and admission policies in crds/ and deploy/, the settings in gilder.config. The templates read
+the files.
 """
 
 import json
