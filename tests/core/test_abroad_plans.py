@@ -8,18 +8,22 @@ from publishworld import NAME, remembering, served, told
 
 from gilder.core.abroad import (
     AGE,
+    LATE,
     LEAVING,
     MOST,
     RETRY,
     SOON,
     UNSEEN,
+    YOUNG,
     Todo,
     agenda,
     keeping,
+    pause_after,
     tried_again,
     troubles,
 )
 from gilder.core.observed import Use
+from gilder.core.times import rfc3339
 
 SPEC: dict[str, Any] = {
     "publish": {"ssmParameter": {"name": "/golden/{name}", "accounts": [A, B]}},
@@ -78,6 +82,20 @@ def test_what_was_tried_in_vain_is_tried_again() -> None:
     stuck = entry(A, version=0, message=REFUSED)
     assert tried_again([stuck]) is None
     assert tried_again([stuck], leaving=True) == RETRY
+
+
+def test_what_has_not_worked_for_long_is_tried_less_often() -> None:
+    """Each try is a look at the whole image."""
+    refused = entry(A, image_id="", message=REFUSED)
+    young = wanted(remembering(refused, entry(B), entry("", at=rfc3339(NOW))), **SPEC)
+    assert agenda(young, served(), NOW).again == RETRY
+    assert pause_after(young, NOW) == RETRY
+    then = NOW + timedelta(seconds=YOUNG + 1)
+    now = {"at": rfc3339(then)}
+    refused = entry(A, image_id="", message=REFUSED, **now)
+    late = wanted(remembering(refused, entry(B, **now), entry("", at=rfc3339(NOW))), **SPEC)
+    assert agenda(late, served(), then).again == LATE
+    assert tried_again([refused], pause_after(late, then)) == LATE
 
 
 def test_what_refuses_is_told_by_kind_and_what_was_just_written_is_not() -> None:

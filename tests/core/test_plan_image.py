@@ -398,6 +398,16 @@ CASES = [
         [adopted(7, state="error"), ours(8, fingerprint=F1, attempt=2)],
     ),
     Case(
+        "attempts that failed before the last one are cleared away",
+        image(1, owner=FOREIGN),
+        [
+            ours(7, fingerprint=F1, state="failed", created=ago(900)),
+            ours(8, fingerprint=F1, state="failed", created=ago(300), attempt=2),
+        ],
+        lines=["deregister ami-00000007", "as team-base-v1-r3"],
+        problems=["CopyFailed"],
+    ),
+    Case(
         "a failed replica does not touch home",
         adopted(),
         [adopted()],

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from lapse import DAY, DR, HOME, HOUR, KEY, MINUTE, OTHER_ACCOUNT, Lapse
 
+from gilder.sandbox.aws.seed import make_snapshot, register
+
 KEEP_TWO = {"keep": 2, "gracePeriod": "24h", "unusedFor": "0m"}
 COMPONENT = f"arn:aws:imagebuilder:{HOME}:aws:component/update-linux/x.x.x"
 Make = Callable[..., Lapse]
@@ -42,11 +44,28 @@ def test_snapshots_stay_and_are_reported_where_they_are_to_stay(make: Make) -> N
     assert len(base.snapshots()) == 3
     (left,) = base.status.leftovers
     assert (left.version, left.region) == (1, HOME)
+    assert base.status.leftover_count == 1
     base.edit(retention=KEEP_TWO)
     assert base.retiring() == {1: ("DeleteSnapshot", "")}, "announced as well"
     base.after(2 * DAY)
     assert len(base.snapshots()) == 2
     assert base.status.leftovers == ()
+
+
+def test_more_left_over_snapshots_than_status_holds_are_counted(make: Make) -> None:
+    base = make(encryption=KEY)
+    base.roll(1)
+    ec2 = base.aws.client("ec2")
+    tags = {"image": "images/base", "cluster": "default", "version": "7"}
+    for _ in range(103):
+        snapshot = make_snapshot(base.aws)
+        ec2.create_tags(
+            Resources=[snapshot],
+            Tags=[{"Key": f"goldenimage.dev/{k}", "Value": v} for k, v in tags.items()],
+        )
+    base.settle()
+    assert len(base.status.leftovers) == 100
+    assert base.status.leftover_count == 103
 
 
 def test_a_snapshot_left_by_hand_is_found_by_its_tag(make: Make) -> None:
@@ -352,7 +371,12 @@ def test_an_ami_in_the_recycle_bin_is_had_back(make: Make) -> None:
         )
     base.roll(1)
     first = base.ami(1)
-    base.aws.client("ec2").deregister_image(ImageId=first)
+    ec2 = base.aws.client("ec2")
+    other = register(base.aws, "of-somebody-else", make_snapshot(base.aws))
+    ec2.deregister_image(ImageId=other)
+    ec2.deregister_image(ImageId=first)
+    base.look()
+    assert base.status.recycle_bin == (f"{first} images-base-v1 in {HOME}",)
     base.after(MINUTE)
     base.after(MINUTE)
     assert base.ami(1) == first, "restored, and not made anew"
@@ -369,3 +393,7 @@ def test_scraps_go_at_once(make: Make) -> None:
     roles = {t["Value"] for i in base.owned() for t in i["Tags"] if t["Key"].endswith("/role")}
     assert roles == {"home"}
     assert len(base.snapshots()) == 1
+    looked: list[object] = []
+    base.aws.faults.after("ListImagesInRecycleBin", looked.append)
+    base.after(HOUR)
+    assert looked == [], "nothing is missed"

@@ -516,6 +516,9 @@ class GoldenImageStatus(ApiModel):
         tuple[Retiring, ...], Field(max_length=100, description="What goes next, and when.")
     ] = ()
     leftovers: Annotated[tuple[Leftover, ...], Field(max_length=100)] = ()
+    leftover_count: Annotated[
+        int, Field(description="How many left-over snapshots there are, beyond the list too.")
+    ] = 0
     recycle_bin: Annotated[
         tuple[str, ...],
         Field(max_length=50, description="AMIs that can be had back from the Recycle Bin."),

@@ -32,6 +32,7 @@ V = TypeVar("V")
 
 FEW = 10  # launch templates up to which each is asked for by itself, not all of the Region
 VERSIONS_AGE = 3600.0  # seconds that the versions of a template are remembered
+OWNERS_AGE = 300.0  # seconds that the tags of a parameter no listing has are remembered
 GROUPS_AGE = 60.0  # seconds that what Auto Scaling groups name is remembered
 
 Read = Callable[[frozenset[str], float], dict[str, str | Problem]]
@@ -120,7 +121,8 @@ class PublishView:
         if head is not None and head.owner:
             return head.owner
         # Made by hand or by somebody else, or by us so lately that no listing has it.
-        known = self._owners.get(name, since)
+        # Asked once more before anything is written (parameters.put), so it may be older.
+        known = self._owners.get(name, min(since, self._clock() - OWNERS_AGE))
         if known is not None:
             return known
         began = self._clock()

@@ -17,6 +17,8 @@ from gilder.core.wanted import Wanted
 AGE = 3600.0  # seconds after which a parameter is looked at again, though nothing changed
 RETRY = 20.0  # and after which one that could not be written is
 SOON = 5.0  # and after which one that was just written, until it shows
+LATE = 300.0  # the same once it has not worked for YOUNG seconds, which may be for good
+YOUNG = 900.0
 LEAVING = 600.0  # and one that could not be deleted
 MOST = 800  # parameters in consumer accounts that status has room for
 NAMED = 5  # accounts in a message
@@ -90,11 +92,12 @@ def agenda(
     pauses: dict[str, float] = {}
     todo: dict[str, Todo] = {}
     many = len(accounts)
+    often = max(pause_after(want, now, pace), float(many))
     for account in sorted({*accounts, *(a for a, _, _ in before)}):
         put, drop, pause = {}, [], [AGE]
         for region, image in sorted(served.items()) if account in accounts else ():
             told = before.get((account, region, name))
-            wait = 0.0 if asked else _pause(told, image.id, now, many, pace)
+            wait = 0.0 if asked else _pause(told, image.id, now, often, pace)
             pause.append(wait)
             if wait <= 0:
                 put[region] = image
@@ -106,8 +109,8 @@ def agenda(
             if wanted and (new is None or new.message):
                 continue  # the former one goes once the new one is there
             tried = told.version == 0 and bool(told.message)
-            often = RETRY * pace if leaving else LEAVING
-            wait = often - passed(told.at, now) if tried and not asked else 0.0
+            rest = RETRY * pace if leaving else LEAVING
+            wait = rest - passed(told.at, now) if tried and not asked else 0.0
             pause.append(wait)
             if wait <= 0:
                 drop.append(told)
@@ -120,17 +123,25 @@ def agenda(
     return Agenda(due, tuple(before.values()), max(1.0, min(left)) if left else None, problems)
 
 
-def _pause(told: Published | None, image: str, now: datetime, many: int, pace: float) -> float:
+def pause_after(want: Wanted, now: datetime, pace: float = 1.0) -> float:
+    """Seconds between tries of what cannot be written, by how long ago the version was published
+    in the image's own account: each try is a look at the whole image."""
+    own = [t.at for t in want.memory.published if t.kind == "Parameter" and not t.account]
+    age = min((passed(at, now) for at in own if at), default=0.0)
+    return RETRY * pace if age < YOUNG else LATE
+
+
+def _pause(told: Published | None, image: str, now: datetime, often: float, pace: float) -> float:
     """Seconds until a parameter is to be looked at; of many that fail each is less often."""
     if told is None or (told.image_id != image and not told.message):
         return 0.0
-    age = min(AGE, max(RETRY * pace, float(many))) if told.message else AGE
+    age = min(AGE, often) if told.message else AGE
     age = SOON * pace if told.message == UNSEEN else age
     return max(0.0, age - passed(told.at, now))
 
 
 def tried_again(
-    told: Iterable[Published], *, pace: float = 1.0, leaving: bool = False
+    told: Iterable[Published], often: float = RETRY, *, pace: float = 1.0, leaving: bool = False
 ) -> float | None:
     """In how many seconds to look at what was tried just now, and is not as it should be."""
     amiss = [t for t in told if t.message and (leaving or t.version)]
@@ -138,7 +149,7 @@ def tried_again(
         return None
     if any(t.message == UNSEEN for t in amiss):
         return SOON * pace
-    return max(RETRY * pace, float(len({t.account for t in amiss})))
+    return max(often, float(len({t.account for t in amiss})))
 
 
 def _too_many(accounts: int, regions: int) -> Problem:

@@ -1,5 +1,6 @@
 """What must be read from AWS before a plan can be made, by Region."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -8,9 +9,11 @@ from gilder.api.names import TAG_GATES
 from gilder.api.selection import ImageSource
 from gilder.core.building import UNDER_WAY
 from gilder.core.observed import Observed
+from gilder.core.promotion import COPIES
 from gilder.core.recipes import device_keys, recipe_name
 from gilder.core.retention import DEREGISTER
 from gilder.core.shares import Place, Share
+from gilder.core.slots import ami_name
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, WorkNeeds, job_of
 
@@ -92,8 +95,10 @@ def missing(want: Wanted, seen: Observed) -> frozenset[str]:
     """Regions in which an AMI is gone that is to be there: it may lie in the Recycle Bin."""
     spec, memory = want.spec, want.memory
     found = set()
-    for (version, region, _), known in memory.images.items():
+    regions = regions_of(spec)
+    for (version, region, role), known in memory.images.items():
         wanted = version in (memory.latest, spec.pinned_version)
+        wanted = wanted and role in COPIES and region in regions
         view = seen.region(region)
         if wanted and known.seen and not view.problem and known.image_id not in view.images:
             found.add(region)
@@ -103,6 +108,19 @@ def missing(want: Wanted, seen: Observed) -> frozenset[str]:
         if all(i.version != spec.pinned_version or i.role != "home" for i in there):
             found.add(spec.region)
     return frozenset(found)
+
+
+def restorable(want: Wanted, found: Mapping[str, str]) -> dict[str, str]:
+    """Of the AMIs in a Recycle Bin those of this GoldenImage: by status, or else by their name,
+    since a Recycle Bin does not tell tags. Those of others are none of its business."""
+    known = {k.image_id for k in want.memory.images.values()}
+    naming = want.spec.naming.template
+    for key, value in (("namespace", want.namespace), ("name", want.name)):
+        naming = naming.replace("{" + key + "}", value)
+    number = re.escape(naming).replace(re.escape("{version}"), "[0-9]+")
+    pattern = re.compile(rf"{number}(-r[0-9]+)?")
+    pinned = ami_name(want, want.spec.pinned_version or 0)
+    return {i: n for i, n in found.items() if i in known or n == pinned or pattern.fullmatch(n)}
 
 
 def published(want: Wanted) -> dict[str, RegionNeeds]:

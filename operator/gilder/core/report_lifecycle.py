@@ -70,6 +70,7 @@ def tell_lifecycle(
         "next_copy": min(runs, default=None),
         "retiring": _retiring(plan, results, rfc3339(now)),
         "leftovers": plan.retirement.leftovers[:MOST_LEFTOVERS],
+        "leftover_count": len(plan.retirement.leftovers),
         "recycle_bin": tuple(binned[:MOST_BINNED]),
     }
     return Told(fields, tuple(verdicts))

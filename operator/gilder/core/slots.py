@@ -175,6 +175,11 @@ def turn(
         if left > 0:
             draft.wait(f"the next attempt in {slot.region} after {last.id} failed", left)
             return None
+        for image in failed[:-1]:  # the last one tells why, and what comes next
+            if TAG_ADOPTED not in image.tags:
+                draft.do(
+                    DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
+                )
         return Turn(_attempt([*there, *others]), last.id)
     if restored(slot, draft):
         return None

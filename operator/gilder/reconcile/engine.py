@@ -222,7 +222,7 @@ class Engine:
         now = self._clock()
         missing = needs.missing(want, seen)
         if missing:
-            bins = {r: self.uses.restorable(r) for r in missing}
+            bins = {r: needs.restorable(want, self.uses.restorable(r)) for r in missing}
             want = replace(want, restorable={r: b for r, b in bins.items() if b})
         uses = keeping(want, self.uses.read(asked(want, now), since))
         plan = plan_image(want, source, seen, now, work, uses, may_build=may_build)

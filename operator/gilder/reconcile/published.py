@@ -11,12 +11,14 @@ from gilder.aws import consumers as calls
 from gilder.aws import errors, parameters
 from gilder.aws.sessions import Sessions
 from gilder.core.abroad import (
+    RETRY,
     UNSEEN,
     UNTOUCHED,
     Todo,
     agenda,
     no_role,
     not_shared,
+    pause_after,
     tried_again,
     troubles,
 )
@@ -81,7 +83,8 @@ class ConsumerParameters:
         problems = (*plan.problems, *(() if leaving else troubles(want, left)))
         results = tuple(r for one in done for r in one.results)
         fresh = (t for one in done for t in one.told.values() if t is not None)
-        again = tried_again(fresh, pace=self._pace, leaving=leaving)
+        often = pause_after(want, self._now(), self._pace) if not leaving else RETRY * self._pace
+        again = tried_again(fresh, often, pace=self._pace, leaving=leaving)
         waits = [w for w in (plan.again, again) if w is not None]
         return Abroad(left, problems, results, min(waits, default=None))
 

@@ -1,0 +1,247 @@
+"""What sequences of the lifecycle have found, each told by itself."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from lifecycleworld import KEYS, Life
+from planworld import (
+    DR,
+    FOREIGN,
+    HOME,
+    NOW,
+    ami,
+    image,
+    kinds,
+    ours,
+    print_of,
+    reasons,
+    view,
+    wanted,
+    world,
+)
+
+from gilder.api.goldenimage import Leftover, Retiring
+from gilder.api.names import PROMOTE, TAG_RELEASE
+from gilder.aws import useview
+from gilder.core import needs
+from gilder.core.actions import TagResources
+from gilder.core.deletion import plan_deletion
+from gilder.core.observed import Image, Use
+from gilder.core.times import rfc3339
+from gilder.core.versions import plan_image
+from gilder.core.wanted import Known, Memory, Source, remember
+
+SOON_GONE = {"keep": 1, "gracePeriod": "0m", "checkOtherAccounts": False}
+ADOPTED = ours(1, fingerprint=print_of(ami(1)))
+
+
+def life(versions: int = 0, **spec: Any) -> Life:
+    found = Life(spec)
+    found.settle()
+    for _ in range(versions):
+        follow(found)
+    return found
+
+
+def follow(w: Life) -> None:
+    w.source = w.cloud.source(FOREIGN)
+    w.sources.append(w.source)
+    w.settle()
+
+
+def of_version(w: Life, version: int, region: str = HOME) -> Image:
+    (found,) = [i for i in w.cloud.owned() if i.version == version and i.region == region]
+    return found
+
+
+def test_the_snapshot_of_the_last_good_version_stays_and_is_told_of() -> None:
+    w = life(retention=SOON_GONE)
+    part = of_version(w, 1).snapshots[0]
+    w.cloud.deregister(of_version(w, 1), snapshots=False)
+    w.source = image(99)  # which does not exist
+    for _ in range(5):
+        w.reconcile()
+        w.cloud.now += timedelta(days=2)
+    assert part in w.cloud.snapshots
+    assert [s.id for s in w.written.status.leftovers] == [part]
+    w.source = w.sources[0]
+    w.settle()
+    assert part not in w.cloud.snapshots, "once there is another AMI of it, it goes"
+
+
+def test_an_ami_goes_by_what_uses_it_now() -> None:
+    """What is known of an AMI that something keeps may be minutes old."""
+    w = life(versions=1, retention={**SOON_GONE, "gracePeriod": "1h"})
+    assert 1 not in {i.version for i in w.cloud.owned()}
+    w.cloud.used.add(of_version(w, 2).id)
+    w.source = w.cloud.source(FOREIGN)
+    w.settle()
+    assert w.written.status.retiring[0].held_by
+    w.cloud.used.clear()
+    w.cloud.now += timedelta(hours=1)
+    kept = of_version(w, 2).id
+    w._uses({HOME: {kept: False}})  # somebody else looks: nothing uses it
+    w.cloud.used.add(kept)
+    w.cloud.now += timedelta(minutes=5)
+    w.reconcile()
+    w.reconcile()
+    assert kept in w.cloud.images
+
+
+@pytest.mark.parametrize("age", [2, 25])
+def test_an_old_usage_report_is_asked_for_again(age: int) -> None:
+    at = rfc3339(NOW - timedelta(hours=age))
+    told = Use(others=("1 ec2:Instance of account 222222222222",), report="available",
+               reported_at=at)  # fmt: skip
+    plan = plan_deletion(
+        wanted(deletionPolicy="Delete"), world(view(HOME, [ADOPTED])), {ami(1): told}, NOW
+    )
+    assert kinds(plan.actions) == ["ReportUsage"]
+    assert plan.problems == ()
+    now = Use(told.by, told.others, told.report, rfc3339(NOW))
+    plan = plan_deletion(
+        wanted(deletionPolicy="Delete"), world(view(HOME, [ADOPTED])), {ami(1): now}, NOW
+    )
+    assert plan.actions == ()
+    assert reasons(plan.problems) == ["ImageInUse"]
+
+
+def test_a_retired_ami_that_other_accounts_let_go_of_goes() -> None:
+    w = life(retention={"keep": 1, "gracePeriod": "10m"})
+    w.cloud.abroad.add(of_version(w, 1).id)
+    follow(w)
+    assert "222222222222" in w.written.status.retiring[0].held_by
+    w.cloud.abroad.clear()
+    w.cloud.now += timedelta(hours=25)
+    w.settle()
+    w.cloud.now += timedelta(hours=2)
+    w.settle()
+    assert {i.version for i in w.cloud.owned()} == {2}
+
+
+def test_a_region_that_is_no_replica_any_more_is_looked_at_while_something_is_there() -> None:
+    w = life(replicas=[{"region": DR}])
+    w.spec["replicas"] = []
+    w.settle()
+    copy = of_version(w, 1, DR)
+    w.cloud.deregister(copy, snapshots=False)
+    for _ in range(4):
+        w.reconcile()
+    assert [s.id for s in w.written.status.leftovers] == [*copy.snapshots]
+    w.judge_settled()
+
+
+@pytest.mark.parametrize("what", ["retiring", "leftovers"])
+def test_what_is_told_of_is_needed(what: str) -> None:
+    status = Life({}).written.status
+    gone = Retiring(id="snap-1", region=DR, action="DeleteSnapshot", since="", at="")
+    told = {"retiring": (gone,), "leftovers": (Leftover(id="snap-1", region=DR),)}[what]
+    memory = remember(status.model_copy(update={what: told}))
+    assert needs.of_image(wanted(memory)).keys() == {HOME, DR}
+
+
+def test_a_version_of_a_region_that_only_status_leads_to_stays_in_status() -> None:
+    w = life(replicas=[{"region": DR}])
+    w.spec["replicas"] = []
+    for _ in range(52):
+        follow(w)
+    versions = [v.version for v in w.written.status.versions]
+    assert versions == [*range(53, 3, -1), 1]
+    assert DR in needs.of_image(wanted(remember(w.written.status)))
+
+
+def test_a_number_is_given_once() -> None:
+    w = life(
+        retention={**SOON_GONE, "keepUnreleased": 0}, promotion={"mode": "Manual"}
+    )  # fmt: skip
+    w.notes = {PROMOTE: "1"}
+    w.settle()
+    follow(w)
+    assert of_version(w, 2).tags[TAG_RELEASE] == "candidate"
+    second = w.source
+    w.source = w.sources[0]
+    w.settle()
+    assert {i.version for i in w.cloud.owned()} == {1}
+    w.source = w.cloud.source(FOREIGN)
+    w.settle()
+    assert {i.version for i in w.cloud.owned()} == {1, 3}
+    assert of_version(w, 3).fingerprint != print_of(second.id)
+
+
+def test_a_key_that_is_changed_back_serves_the_copy_under_it() -> None:
+    def replicas(number: int) -> list[dict[str, Any]]:
+        return [{"region": DR, "kmsKeyId": KEYS[DR][number]}]
+
+    w = life(retention={**SOON_GONE, "gracePeriod": "30d"}, replicas=replicas(0))
+    first = of_version(w, 1, DR)
+    w.spec["replicas"] = replicas(1)
+    w.reconcile()
+    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w.cloud.settle(second)
+    assert w.reconcile().served[DR].id == second.id
+    w.spec["replicas"] = replicas(0)
+    plan = w.reconcile()
+    assert plan.served[DR].id == plan.replicas[DR].id == first.id
+    w.cloud.now += timedelta(days=31)
+    w.settle()
+    assert of_version(w, 1, DR).id == first.id, "the other one is superseded"
+
+
+def test_copies_are_marked_as_released_before_home() -> None:
+    held = {TAG_RELEASE: "candidate"}
+    second = image(2, owner=FOREIGN)
+    prints = print_of(ami(2))
+    home = ours(3, version=2, fingerprint=prints, tags=held)
+    copy = ours(4, DR, version=2, fingerprint=prints, role="replica", tags=held)
+    old = ours(5, DR, version=1, fingerprint=ADOPTED.fingerprint, role="replica")
+    want = wanted(Memory(latest=1, highest=2), replicas=[{"region": DR}])
+
+    def marked(*images: Image, **changes: Any) -> list[str]:
+        here = [i for i in (ADOPTED, second, *images) if i.region == HOME]
+        there = [i for i in (old, *images) if i.region == DR]
+        seen = world(view(HOME, here), view(DR, there))
+        spec = {"replicas": [{"region": DR}], "promotion": {}, **changes}
+        plan = plan_image(wanted(want.memory, **spec), Source(image=second), seen, NOW)
+        tags = [a for a in plan.plan.actions if isinstance(a, TagResources)]
+        return [a.region for a in tags if TAG_RELEASE in a.tags]
+
+    assert marked(home, copy) == [DR]
+    released = ours(4, DR, version=2, fingerprint=prints, role="replica")
+    assert marked(home, released) == [HOME]
+    follows = {"replicas": "Follow"}
+    assert sorted(marked(home, copy, promotion=follows)) == sorted([HOME, DR]), "each by itself"
+
+
+def test_a_pinned_version_that_never_becomes_visible_is_told_of() -> None:
+    asked = rfc3339(NOW - timedelta(minutes=6))
+    memory = Memory(images={(2, HOME, "home"): Known(ami(9), False, asked)}, latest=1, highest=2)
+    seen = world(view(HOME, [ADOPTED]))
+    plan = plan_image(wanted(memory, pinnedVersion=2), Source(image=ADOPTED), seen, NOW)
+    assert reasons(plan.plan.problems) == ["PinnedVersionNotFound"]
+    assert plan.served[HOME].id == ADOPTED.id
+
+
+def test_what_aws_does_not_restore_is_made_anew() -> None:
+    w = life(versions=1)
+    gone = of_version(w, 2)
+    w.cloud.binning.add(HOME)
+    w.cloud.deregister(gone, snapshots=False)
+    del w.cloud.snapshots[gone.snapshots[0]]
+    w.settle()
+    made = of_version(w, 2)
+    assert made.id != gone.id
+    assert made.available
+
+
+def test_a_refused_restore_counts_as_gone_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(useview.images, "in_recycle_bin", lambda _: {"ami-1": "a", "ami-2": "b"})
+    sessions: Any = SimpleNamespace(ec2=lambda _: None)
+    views = useview.UseViews(sessions, clock=lambda: now[0])
+    views.refused(HOME, "ami-1")
+    assert views.restorable(HOME) == {"ami-2": "b"}
+    assert views.restorable(DR) == {"ami-1": "a", "ami-2": "b"}
+    now[0] = 3601.0
+    assert views.restorable(HOME) == {"ami-1": "a", "ami-2": "b"}
