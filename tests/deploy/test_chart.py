@@ -337,8 +337,11 @@ def test_pod_identity_needs_no_annotation_but_a_way_to_the_agent(chart: Chart) -
     assert "annotations" not in of_kind(documents, "ServiceAccount")["metadata"]
     egress = json.dumps(of_kind(documents, "NetworkPolicy")["spec"]["egress"])
     assert "169.254.170.23/32" in egress
+    # The node's role comes from the node's metadata; with IRSA there is no need of either.
     plain = json.dumps(chart({"networkPolicy": {"enabled": True}}))
     assert "169.254.170.23/32" not in plain
+    assert "169.254.169.254/32" in plain
+    assert "169.254." not in json.dumps(of_kind(chart(example()), "NetworkPolicy"))
 
 
 def test_the_network_policy_is_the_components(chart: Chart) -> None:
