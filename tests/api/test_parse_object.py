@@ -389,6 +389,19 @@ class TestStatus:
         assert isinstance(parsed, GoldenImage)
         assert parsed.status.source_id == AMI
 
+    def test_unknown_fields_deep_inside_take_nothing_with_them(self) -> None:
+        """After a step back to an older version: whom a share let in must not be forgotten."""
+        shared = {"region": HOME, "imageId": AMI, "accounts": ["222222222222"]}
+        told = [{**shared, "ofTomorrow": {"a": 1}}, {**shared, "region": DR, "accounts": []}]
+        status = {"images": told, "lists": [{"source": "s", "accounts": [], "later": 1}]}
+        before = copy.deepcopy(status)
+        parsed = parse_object({**share(), "status": status})
+        assert isinstance(parsed, ImageShare)
+        assert [i.region for i in parsed.status.images] == [HOME, DR]
+        assert parsed.status.images[0].accounts == ("222222222222",)
+        assert [one.source for one in parsed.status.lists] == ["s"]
+        assert status == before
+
     @pytest.mark.parametrize("obj", [image(), share()])
     def test_a_broken_one_is_dropped(self, obj: dict[str, Any]) -> None:
         parsed = parse_object({**obj, "status": {"driftCorrected": "x", "images": 3}})
