@@ -194,8 +194,9 @@ def test_a_copy_that_is_gone_is_not_asked_for_by_the_same_token() -> None:
     w = life(replicas=[{"region": DR, "kmsKeyId": KEYS[DR][0]}])
     first = of_version(w, 1, DR)
     w.spec["replicas"] = [{"region": DR, "kmsKeyId": KEYS[DR][1]}]
-    w.settle()
+    w.reconcile(write=False)
     second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w.cloud.settle(second)
     w.cloud.deregister(second, snapshots=True)
     w.settle()
     third = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)

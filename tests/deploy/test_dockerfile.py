@@ -1,7 +1,11 @@
 """The Dockerfile as text: there is no Docker engine where these tests run."""
 
+import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +102,24 @@ def test_the_runtime_lock_has_no_emulator_and_no_developer_tool() -> None:
     assert not names & {"moto", "pytest", "mypy", "ruff", "flask", "werkzeug", "import-linter"}
     blocks = re.split(r"\n(?=[a-z0-9-]+==)", lock.strip())
     assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_hadolint_finds_nothing() -> None:
+    path = shutil.which("hadolint") or Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [path, "--format", "json", "--failure-threshold", "style", str(ROOT / "Dockerfile")],
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == []
+    assert done.returncode == 0
+
+
+def test_hadolint_would_find_something(tmp_path: Path) -> None:
+    """Or the test above would say nothing."""
+    path = shutil.which("hadolint") or Path(sys.executable).with_name("hadolint")
+    file = tmp_path / "Dockerfile"
+    file.write_text("FROM python:latest\nRUN pip install kopf\n")
+    done = subprocess.run([path, "--format", "json", str(file)], capture_output=True, text=True)
+    assert {"DL3007", "DL3013", "DL3042"} <= {found["code"] for found in json.loads(done.stdout)}
+    assert done.returncode != 0

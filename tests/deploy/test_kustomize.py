@@ -1,6 +1,5 @@
 """The manifests render, hold together, and an API takes them."""
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from gilder.api.crd import crds
 from gilder.config import Settings, read_access
@@ -22,6 +20,7 @@ Render = Callable[[str], Documents]
 FOLDERS = (
     "deploy/base",
     "deploy/overlays/access",
+    "deploy/overlays/complete",
     "deploy/overlays/ha",
     "deploy/overlays/irsa",
     "deploy/overlays/pod-identity",
@@ -53,17 +52,6 @@ def mounted(documents: Documents, path: str, directory: Path) -> Path:
     file = directory / name
     file.write_text(source["data"][name])
     return file
-
-
-def test_every_file_parses() -> None:
-    # deploy/checks has documents of Systems Manager and Image Builder: tests/deploy/test_checks.py.
-    checks = ROOT / "deploy/checks"
-    files = [f for f in (ROOT / "deploy").rglob("*.yaml") if checks not in f.parents]
-    files += (ROOT / "crds").iterdir()
-    assert len(files) > 8
-    for file in files:
-        assert all(d["kind"] for d in yaml.safe_load_all(file.read_text())), file
-    json.loads((ROOT / "deploy/iam-policy.json").read_text())
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -176,6 +164,43 @@ def test_two_replicas_are_never_without_one(render: Render) -> None:
     budget = of_kind(documents, "PodDisruptionBudget")["spec"]
     labels = deployment["template"]["metadata"]["labels"]
     assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_all_components_go_together(render: Render) -> None:
+    documents = render("deploy/overlays/complete")
+    kinds = {d["kind"] for d in documents}
+    assert kinds >= {
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "PrometheusRule",
+        "ServiceMonitor",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+    dashboards = [d for d in documents if d["metadata"]["name"] == "gilder-dashboard"]
+    assert [d["metadata"]["labels"]["grafana_dashboard"] for d in dashboards] == ["1"]
+    cluster_wide = ("ClusterRole", "Namespace", "CustomResource", "ValidatingAdmission")
+    for document in documents:
+        wide = document["kind"].startswith(cluster_wide)
+        assert document["metadata"].get("namespace") == (None if wide else "gilder-system")
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "gilder"
+
+
+def test_the_network_policy_lets_in_metrics_and_out_what_is_needed(render: Render) -> None:
+    documents = render("deploy/overlays/complete")
+    policy = of_kind(documents, "NetworkPolicy")["spec"]
+    template = of_kind(documents, "Deployment")["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    (way_in,) = policy["ingress"]
+    ports = {p["name"] for p in template["spec"]["containers"][0]["ports"]}
+    assert {p["port"] for p in way_in["ports"]} <= ports
+    assert way_in["from"]  # not everybody
+    out = {p["port"] for rule in policy["egress"] for p in rule["ports"]}
+    assert out == {53, 443, 6443, 80}
+    (agent,) = [r for r in policy["egress"] if 80 in {p["port"] for p in r["ports"]}]
+    assert {t["ipBlock"]["cidr"] for t in agent["to"]} == {"169.254.170.23/32", "fd00:ec2::23/128"}
 
 
 def test_a_kubernetes_api_takes_the_base(render: Render, tmp_path: Path) -> None:
