@@ -31,7 +31,8 @@ class Releasing:
             Step(
                 "no spec.pinnedVersion any more",
                 lambda: self._pin(None),
-                lambda: self._published(self._newest),
+                # What follows breaks it, and a value not seen yet is awaited for a minute.
+                lambda: self._published(self._newest) and self._seen(),
             ),
         ]
 
@@ -88,6 +89,12 @@ class Releasing:
             if not (image and there and can_launch(self._aws, image, region, CONSUMER)):
                 return False
         return True
+
+    def _seen(self) -> bool:
+        """Whether the operator has read back what it wrote last into all parameters."""
+        told = self._look().get("status", {}).get("published", [])
+        written = [t for t in told if t["kind"] == "Parameter"]
+        return len(written) == len(REGIONS) and not any(t.get("message") for t in written)
 
     def _ami(self, version: int, region: str) -> str:
         filters = [
