@@ -167,6 +167,19 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.source.image.ssmParameter",
         "pattern",
     ),
+    "a parameter for the image's own account": (
+        image(
+            account="222222222222",
+            publish={"ssmParameter": {"name": "/golden", "accounts": ["222222222222"]}},
+        ),
+        "spec",
+        "the image's own account has the parameter anyway",
+    ),
+    "a parameter with levels and no slash": (
+        image(publish={"ssmParameter": {"name": "golden/{name}"}}),
+        "spec.publish.ssmParameter",
+        "must begin with /",
+    ),
     "newest of anybody": (
         of_source(image={"newest": {"name": "x"}}),
         "spec.source.image.newest.owners",
@@ -330,6 +343,14 @@ def test_bad(obj: dict[str, Any], field: str, said: str) -> None:
     assert server_says(obj), "the API server would let it in"
 
 
+def test_a_launch_template_named_twice() -> None:
+    """Only the operator tells: the rule would cost an API server too much."""
+    twice = [{"name": "web"}, {"name": "web", "region": HOME}]
+    with pytest.raises(SpecError, match=r"launchTemplates: web of eu-west-1 is there twice"):
+        parse_object(image(publish={"launchTemplates": twice}))
+    parse_object(image(publish={"launchTemplates": [{"name": "web"}, {"name": "api"}]}))
+
+
 @pytest.mark.parametrize(
     ("obj", "said"),
     [
@@ -367,6 +388,19 @@ class TestStatus:
         parsed = parse_object({**image(), "status": {"ofTomorrow": 1, "sourceId": AMI}})
         assert isinstance(parsed, GoldenImage)
         assert parsed.status.source_id == AMI
+
+    def test_unknown_fields_deep_inside_take_nothing_with_them(self) -> None:
+        """After a step back to an older version: whom a share let in must not be forgotten."""
+        shared = {"region": HOME, "imageId": AMI, "accounts": ["222222222222"]}
+        told = [{**shared, "ofTomorrow": {"a": 1}}, {**shared, "region": DR, "accounts": []}]
+        status = {"images": told, "lists": [{"source": "s", "accounts": [], "later": 1}]}
+        before = copy.deepcopy(status)
+        parsed = parse_object({**share(), "status": status})
+        assert isinstance(parsed, ImageShare)
+        assert [i.region for i in parsed.status.images] == [HOME, DR]
+        assert parsed.status.images[0].accounts == ("222222222222",)
+        assert [one.source for one in parsed.status.lists] == ["s"]
+        assert status == before
 
     @pytest.mark.parametrize("obj", [image(), share()])
     def test_a_broken_one_is_dropped(self, obj: dict[str, Any]) -> None:

@@ -90,6 +90,7 @@ class Cloud:
         self.binning: set[str] = set()  # Regions with a retention rule
         self.down: set[str] = set()
         self.blind: set[str] = set()  # Regions in which references are denied
+        self.broken: set[str] = set()  # Regions in which copies fail
         self.lacking: set[str] = set()  # Regions in which usage reports are denied
         self.number = 0
 
@@ -520,10 +521,11 @@ class Life:
         latest = self.written.status.latest
         assert latest is None or image.id != latest.image_id or plan.home is not None
         rest = [i for i in self.cloud.owned() if i.region == image.region and i.id != image.id]
-        closed = {i.version for i in self.cloud.owned() if i.region == HOME and shut(i)}
-        closed |= {
-            v.version for v in self.written.status.versions if v.gate in ("Pending", "Failed")
-        }
+        homes = [i for i in self.cloud.owned() if i.region == HOME]
+        said = {i.version for i in homes if TAG_GATES in i.tags}  # by the tag, or else by status
+        versions = self.written.status.versions
+        closed = {v.version for v in versions if v.gate in ("Pending", "Failed")} - said
+        closed |= {i.version for i in homes if shut(i)}
         there = [i for i in rest if good(i) and i.version not in closed]
         if good(image) and image.version not in closed:
             newest = max([image, *there], key=lambda i: i.version).version
@@ -562,6 +564,7 @@ class Life:
     def heal(self) -> None:
         self.cloud.down.clear()
         self.cloud.blind.clear()
+        self.cloud.broken.clear()
         self.cloud.lacking.clear()
 
     def step(self) -> bool:
@@ -570,7 +573,7 @@ class Life:
         plan = self.plan = self.reconcile()
         pending = [i for i in self.cloud.owned() if i.id in self.cloud.parts]
         for image in pending:
-            self.cloud.settle(image)
+            self.cloud.settle(image, fails=image.region in self.cloud.broken)
         reports = [r for r in self.cloud.reports.values() if r.state == "pending"]
         for report in reports:
             report.state = "available"

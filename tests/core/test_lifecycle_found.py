@@ -189,6 +189,21 @@ def test_a_key_that_is_changed_back_serves_the_copy_under_it() -> None:
     assert of_version(w, 1, DR).id == first.id, "the other one is superseded"
 
 
+def test_a_copy_that_is_gone_is_not_asked_for_by_the_same_token() -> None:
+    """AWS answers a token that it knows with the AMI of then, whatever became of it."""
+    w = life(replicas=[{"region": DR, "kmsKeyId": KEYS[DR][0]}])
+    first = of_version(w, 1, DR)
+    w.spec["replicas"] = [{"region": DR, "kmsKeyId": KEYS[DR][1]}]
+    w.reconcile(write=False)
+    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w.cloud.settle(second)
+    w.cloud.deregister(second, snapshots=True)
+    w.settle()
+    third = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    assert third.available
+    assert third.kms_keys == {KEYS[DR][1]}
+
+
 def test_copies_are_marked_as_released_before_home() -> None:
     held = {TAG_RELEASE: "candidate"}
     second = image(2, owner=FOREIGN)
@@ -210,6 +225,8 @@ def test_copies_are_marked_as_released_before_home() -> None:
     assert marked(home, copy) == [DR]
     released = ours(4, DR, version=2, fingerprint=prints, role="replica")
     assert marked(home, released) == [HOME]
+    failed = ours(6, version=2, fingerprint=prints, tags=held, state="failed")
+    assert marked(home, failed, released) == [HOME], "what failed is cleared away, not marked"
     follows = {"replicas": "Follow"}
     assert sorted(marked(home, copy, promotion=follows)) == sorted([HOME, DR]), "each by itself"
 

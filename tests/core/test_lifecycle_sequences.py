@@ -22,6 +22,7 @@ REPLICAS: tuple[list[dict[str, Any]], ...] = (
     [{"region": DR}, {"region": THIRD}],
     [{"region": DR, "retention": {"keep": 1, "gracePeriod": "1h"}}, {"region": THIRD}],
     [{"region": DR, "schedule": {"cron": "0 3 * * 1"}}],
+    [{"region": DR, "schedule": {"cron": "0 3 1 * *"}}],
 )
 RETENTION: tuple[dict[str, Any] | None, ...] = (
     None,
@@ -34,6 +35,8 @@ RETENTION: tuple[dict[str, Any] | None, ...] = (
     {"maxAge": "2d", "gracePeriod": "1h", "deprecateAfter": "12h", "disableAfter": "1d"},
     {"keep": 2, "maxAge": "1d", "disableAfter": "1h", "gracePeriod": "10m",
      "checkOtherAccounts": False},
+    {"maxAge": "1h", "gracePeriod": "10m", "checkOtherAccounts": False},
+    {"maxAge": "1h", "gracePeriod": "10m", "disableAfter": "30m", "unusedFor": "0m"},
     {"keep": 1, "gracePeriod": "10m", "deleteSnapshots": False},
     {"disableAfter": "1h", "gracePeriod": "10m", "checkOtherAccounts": False},
 )  # fmt: skip
@@ -50,6 +53,7 @@ SPEC: dict[str, st.SearchStrategy[Any]] = {
     "gates": st.sampled_from((None, {"manual": True})),
     "deletionPolicy": st.sampled_from(("Retain", "Orphan", "Delete")),
 }
+TROUBLE = ("down", "blind", "lacking", "broken", "broken")
 PAUSES = (60, 601, 3601, 13 * 3600, 25 * 3600, 5 * 86400, 60 * 86400)
 number = st.integers(0, 30)
 
@@ -212,7 +216,7 @@ class Lifecycle(RuleBasedStateMachine):
     def recycle(self, region: str) -> None:
         self.life.cloud.binning ^= {region}
 
-    @rule(region=st.sampled_from(REGIONS), what=st.sampled_from(("down", "blind", "lacking")))
+    @rule(region=st.sampled_from(REGIONS), what=st.sampled_from(TROUBLE))
     def trouble(self, region: str, what: str) -> None:
         self.disturb()
         there: set[str] = getattr(self.life.cloud, what)

@@ -708,6 +708,14 @@ class TestTokens:
         assert action.token != self.token()
         assert action.tags[TAG_ATTEMPT] == "2"
 
+    def test_new_for_a_golden_image_made_anew(self) -> None:
+        """It may have other tags, and AWS refuses another request with the same token."""
+        seen, want = world(view(HOME, [adopted()])), wanted(replicas=REPLICA)
+        made = [
+            copy_of(plan(replace(want, uid=uid), adopted(), seen)).token for uid in ("a", "b", "a")
+        ]
+        assert made[0] == made[2] != made[1]
+
     def test_new_for_another_key(self) -> None:
         seen = world(view(HOME, [adopted()]), view(DR, keys=DR_KEYS))
         action = copy_of(plan(wanted(replicas=KEYED_REPLICA), adopted(), seen))

@@ -57,3 +57,16 @@ def test_the_fidelity_page_names_every_extension() -> None:
     there = {f.stem for f in folder.iterdir() if f.suffix == ".py" or f.is_dir()}
     there -= plumbing | {"__init__", "__pycache__"}
     assert {m for m in there if f"`{m}`" not in text} == set()
+
+
+def test_what_the_threat_model_points_to_is_there() -> None:
+    """Files, and the functions and tests named in brackets after them."""
+    text = (ROOT / "docs/threat-model.md").read_text()
+    pairs = re.findall(r"`([\w/]+\.py)`(?:\s+\(((?:`\w+`(?:, )?)+)\))?", text)
+    assert len(pairs) > 30
+    for file, names in pairs:
+        path = ROOT / file if file.startswith("tests/") else SOURCE / file
+        assert path.is_file(), file
+        source = path.read_text()
+        for name in words(names):
+            assert re.search(rf"^\s*(?:def {name}\(|class {name}\b)", source, re.MULTILINE), name

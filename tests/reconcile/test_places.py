@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from gilder.reconcile.places import PATIENCE, REFUSED, CopyPlaces, Places
+from gilder.reconcile.places import PATIENCE, REFUSED, UNSEEN, CopyPlaces, Places
 
 
 def test_places_run_out_and_come_back() -> None:
@@ -81,15 +81,18 @@ def test_a_copy_that_was_never_seen_gives_its_place_back() -> None:
     copies = CopyPlaces(1)
     assert copies.admit("r", "lost", (), (), 0.0)
     copies.begun("r", "lost", "ami-1")
-    assert not copies.admit("r", "next", (), (), PATIENCE - 1.0)
-    assert copies.admit("r", "next", (), (), PATIENCE + 1.0)
+    assert not copies.admit("r", "next", (), (), UNSEEN - 1.0)
+    assert copies.admit("r", "next", (), (), UNSEEN + 1.0)
 
 
 def test_a_refused_copy_gives_its_place_back_at_once() -> None:
     copies = CopyPlaces(1)
     assert copies.admit("r", "a", (), (), 0.0)
     copies.refused("r", "a", (), 0.0, full=False)
-    assert copies.admit("r", "b", (), (), 0.0)
+    assert not copies.admit("r", "b", (), (), 0.0), "its turn is still first"
+    assert copies.admit("r", "a", (), (), 30.0)
+    copies.begun("r", "a", "ami-1")
+    assert copies.admit("r", "b", ("ami-1",), (), 60.0)
 
 
 def test_when_aws_takes_no_more_nobody_asks_until_a_copy_ends() -> None:

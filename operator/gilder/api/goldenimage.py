@@ -176,6 +176,9 @@ REPLICA_KEYS = (
     "replicas: each needs a kmsKeyId when encryption is set: KMS keys are Regional. Only a "
     "multi-Region key (mrk-...) need not be named again"
 )
+OWN_ACCOUNT = (
+    "publish.ssmParameter.accounts: the image's own account has the parameter anyway; take it out"
+)
 NO_SCHEDULE = "schedule: source.image is followed as it changes; there is nothing to build anew"
 
 
@@ -290,6 +293,12 @@ class GoldenImageSpec(ApiModel):
             REPLICA_KEYS,
         ),
         ("!has(self.schedule) || !has(self.source.image)", NO_SCHEDULE),
+        (
+            "!has(self.account) || !has(self.publish) || !has(self.publish.ssmParameter) || "
+            "!has(self.publish.ssmParameter.accounts) || "
+            "!(self.account in self.publish.ssmParameter.accounts)",
+            OWN_ACCOUNT,
+        ),
     )
 
     @property
@@ -329,7 +338,23 @@ class GoldenImageSpec(ApiModel):
                 "what Image Builder puts on its instances. Use fewer tags"
             )
         check_tag_keys(self.tags)
+        self._published()
         return self
+
+    def _published(self) -> None:
+        publish = self.publish
+        if publish is None:
+            return
+        places = [(t.region or self.region, t.id or t.name) for t in publish.launch_templates]
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(
+                    f"publish.launchTemplates: {place[1]} of {place[0]} is there twice. Name it "
+                    "once"
+                )
+        told = publish.ssm_parameter
+        if told is not None and self.account is not None and self.account in told.accounts:
+            raise ValueError(OWN_ACCOUNT)
 
     def key_of(self, replica: Replica) -> str | None:
         """The key of a replica as written, or the home key's own replica there if that is a

@@ -168,6 +168,12 @@ PARAMETER_RULE = (
 )
 
 
+PATH_RULE = (
+    "!self.contains('/') || self.startsWith('/')",
+    "a name with levels must begin with /",
+)
+
+
 class PublishedParameter(ApiModel):
     """An SSM parameter of data type aws:ec2:image in each Region, with the AMI of that Region."""
 
@@ -178,7 +184,7 @@ class PublishedParameter(ApiModel):
             max_length=900,
             pattern=r"^([a-zA-Z0-9_./-]|\{(namespace|name)\})+$",
             description="May hold {namespace} and {name}, such as /golden/{name}.",
-            json_schema_extra=rules(PARAMETER_RULE),
+            json_schema_extra=rules(PARAMETER_RULE, PATH_RULE),
         ),
     ]
     accounts: Annotated[
@@ -195,6 +201,8 @@ class PublishedParameter(ApiModel):
     def _free(self) -> "PublishedParameter":
         if self.name.removeprefix("/").startswith(("aws", "ssm")):
             raise ValueError(f"name: {PARAMETER_RULE[1]}")
+        if "/" in self.name and not self.name.startswith("/"):
+            raise ValueError(f"name: {PATH_RULE[1]}")
         return self
 
     def named(self, namespace: str, name: str) -> str:
@@ -234,5 +242,7 @@ class Publish(ApiModel):
     """Where the released version is told to those who launch it."""
 
     ssm_parameter: PublishedParameter | None = None
-    launch_templates: Annotated[tuple[PublishedTemplate, ...], Field(max_length=50)] = ()
+    launch_templates: Annotated[
+        tuple[PublishedTemplate, ...], Field(max_length=50, description="Each once.")
+    ] = ()
     config_map: PublishedConfigMap | None = None

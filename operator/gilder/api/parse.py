@@ -1,6 +1,6 @@
 """From a plain object to a model, with errors that name the field and the fix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,8 +23,9 @@ class SpecError(ValueError):
 def parse_object(body: Mapping[str, Any]) -> GoldenImage | ImageShare:
     """Parse one object of ours.
 
-    Raises SpecError with `spec.field: what is wrong` lines. A status that this version cannot
-    read is dropped, since AWS is the memory.
+    Raises SpecError with `spec.field: what is wrong` lines. Fields of a status that this version
+    does not know, such as those of a newer one, are passed over; a status that it cannot read is
+    dropped, since AWS is the memory.
     """
     kind = body.get("kind", "")
     model = KINDS.get(str(kind))
@@ -39,6 +40,20 @@ def parse_object(body: Mapping[str, Any]) -> GoldenImage | ImageShare:
     try:
         return model.model_validate({**data, "status": status})
     except ValidationError as error:
-        if status and any(e["loc"][:1] == ("status",) for e in error.errors()):
+        wrong = [e for e in error.errors() if status and e["loc"][:1] == ("status",)]
+        if strange := [e["loc"][1:] for e in wrong if e["type"] == "extra_forbidden"]:
+            return parse_object({**data, "status": _without(status, strange)})
+        if wrong:
             return parse_object({**data, "status": {}})
         raise SpecError("; ".join(field_errors(error))) from None
+
+
+def _without(value: Any, places: Iterable[tuple[int | str, ...]]) -> Any:
+    """A copy without the fields at these places."""
+    inner: dict[int | str, list[tuple[int | str, ...]]] = {}
+    for first, *rest in places:
+        inner.setdefault(first, []).append(tuple(rest))
+    if isinstance(value, Mapping):
+        kept = {k: v for k, v in value.items() if () not in inner.get(k, [])}
+        return {k: _without(v, inner[k]) if k in inner else v for k, v in kept.items()}
+    return [_without(v, inner[n]) if n in inner else v for n, v in enumerate(value)]

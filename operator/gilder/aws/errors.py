@@ -162,7 +162,7 @@ def problem(error: BaseException, doing: str, region: str | None = None) -> Prob
     what, text = code(error), f"{doing}: {message(error)}"
     if what in THROTTLED:
         return Problem("Throttled", text, False, region)
-    if what in LIMITED:
+    if what in LIMITED or what.endswith(("LimitExceeded", "QuotaExceeded")):
         return Problem("LimitExceeded", f"{text}. It is tried again", False, region)
     if what in DENIED:
         return Problem(

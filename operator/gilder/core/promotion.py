@@ -134,6 +134,8 @@ def _hold(
 
 def _mark(version: int, owned: Iterable[Image], draft: Draft) -> None:
     for image in owned:
+        if image.failed:
+            continue  # it is cleared away
         if image.version == version and image.role in COPIES and held(image):
             ids = (image.id, *image.snapshots)
             tags = {TAG_RELEASE: RELEASED}

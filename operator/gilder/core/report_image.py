@@ -32,7 +32,8 @@ from gilder.core.report_work import (
     work_events,
 )
 from gilder.core.results import Event, Result
-from gilder.core.times import moment
+from gilder.core.slots import UNSEEN_GRACE
+from gilder.core.times import moment, passed
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
 
@@ -361,6 +362,8 @@ def _versions(
             if told := found.tags.get(TAG_ORIGIN):
                 origins[found.version] = told
     for slot, found in keep.items():
+        if _awaited(slots.get(slot), seen, now):
+            continue
         slots[slot] = _regional(found).model_copy(update={"progress": progress_of(found, seen)})
     at_home = {k[0] for k in keep if k[2] == "home"}
     held_back = {v.version for v in image.status.versions if v.held}
@@ -424,6 +427,17 @@ def _versions(
         )
         for n in numbers
     )
+
+
+def _awaited(shown: RegionalImage | None, seen: Observed, now: str) -> bool:
+    """Whether AWS was asked for an AMI that is not seen, and not long ago.
+
+    It is remembered beside one under a former key: if it never comes, the next is a new request.
+    """
+    if shown is None or shown.state != "requested":
+        return False
+    unseen = shown.image_id not in seen.region(shown.region).images
+    return unseen and passed(shown.requested_at, moment(now)) < 2 * UNSEEN_GRACE
 
 
 def _told(image: GoldenImage, slots: Iterable[Slot]) -> list[int]:

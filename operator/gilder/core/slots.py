@@ -133,9 +133,10 @@ class Slot:
             description=want.spec.description,
             key=key,
             tags=self.tags(attempt),
-            # The predecessor makes the token new once the AMI it stood for is gone.
+            # The predecessor makes the token new once the AMI it stood for is gone; the uid for a
+            # GoldenImage that is made anew, since with other tags AWS would refuse the same token.
             token=digest(
-                want.cluster, want.key, self.version, self.region, self.role, of.id, key,
+                want.cluster, want.key, want.uid, self.version, self.region, self.role, of.id, key,
                 predecessor, *paced, length=48,
             ),
             minutes=minutes,

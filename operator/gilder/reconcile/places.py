@@ -34,7 +34,9 @@ class Places:
         return len(self._taken)
 
 
-PATIENCE = 300.0  # seconds that a place in the line, or one for an AMI not seen yet, is kept
+# Seconds that a place in the line is kept; who is refused asks again after the longest backoff.
+PATIENCE = 900.0
+UNSEEN = 300.0  # seconds that a place is kept for an AMI that is not seen yet
 REFUSED = 60.0  # seconds for which AWS's refusal counts, unless a copy ends before
 
 
@@ -69,7 +71,7 @@ class CopyPlaces:
         """
         with self._lock:
             line = self._lines.setdefault(region, _Line())
-            young = {t: b for t, b in line.begun.items() if now - b[0] < PATIENCE}
+            young = {t: b for t, b in line.begun.items() if now - b[0] < UNSEEN}
             line.begun = {t: b for t, b in young.items() if b[1] not in seen}
             line.waiting[token] = now
             line.waiting = {t: at for t, at in line.waiting.items() if now - at < PATIENCE}
@@ -98,5 +100,6 @@ class CopyPlaces:
         with self._lock:
             line = self._lines[region]
             line.begun.pop(token, None)
+            line.waiting = {token: now, **line.waiting}  # its turn has come already
             if full:
                 line.full, line.full_at = frozenset(pending), now

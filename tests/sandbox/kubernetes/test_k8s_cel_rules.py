@@ -51,6 +51,13 @@ def packer(**template: Any) -> dict[str, Any]:
     return source({"job": {"preset": "packer", "packer": {"template": template}}})
 
 
+OWN, OTHER = "111111111111", "222222222222"
+
+
+def published_to(*accounts: str) -> dict[str, Any]:
+    return {"ssmParameter": {"name": "/golden", "accounts": list(accounts)}}
+
+
 def replica(**fields: Any) -> dict[str, Any]:
     return image(replicas=[{"region": "eu-west-1", **fields}])
 
@@ -370,6 +377,19 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         "names that start with aws or ssm are reserved by AWS",
         [image(publish={"ssmParameter": {"name": n}}) for n in ("/golden/{name}", "golden")],
         [image(publish={"ssmParameter": {"name": n}}) for n in ("/aws/golden", "ssm", "/ssm/a")],
+    ),
+    (
+        "goldenimages",
+        "publish.ssmParameter.accounts: the image's own account has the parameter anyway; take it "
+        "out",
+        [image(account=OWN, publish=published_to(OTHER)), image(publish=published_to(OWN))],
+        [image(account=OWN, publish=published_to(OTHER, OWN))],
+    ),
+    (
+        "goldenimages",
+        "a name with levels must begin with /",
+        [image(publish={"ssmParameter": {"name": n}}) for n in ("/golden/{name}", "golden-{name}")],
+        [image(publish={"ssmParameter": {"name": n}}) for n in ("golden/{name}", "{name}/ami")],
     ),
     (
         "goldenimages",
