@@ -108,7 +108,9 @@ def explain(
     ] = "",
     manifests: Annotated[
         list[Path] | None,
-        typer.Option("--file", "-f", help="Manifests in place of the cluster of KUBECONFIG."),
+        typer.Option(
+            "--file", "--filename", "-f", help="Manifests in place of the cluster of KUBECONFIG."
+        ),
     ] = None,
     cluster_name: Annotated[
         str, typer.Option(envvar="GILDER_CLUSTER_NAME", help="Name in ownership tags.")
@@ -133,6 +135,36 @@ def explain(
 
     asked = Asked(image, account, tuple(region or ()), namespace, tuple(manifests or ()))
     raise typer.Exit(print_explanation(asked, output, cluster_name, home_region, access_file))
+
+
+@app.command()
+def tree(
+    image: Annotated[
+        str, typer.Argument(help="A GoldenImage, as NAME or NAMESPACE/NAME; or give --all.")
+    ] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", "-A", help="All GoldenImages, or those of --namespace.")
+    ] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of the GoldenImage.")] = "",
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "--filename",
+            "-f",
+            help="Objects in files, such as of `kubectl get -o yaml`, or - for standard input; in "
+            "place of the cluster of KUBECONFIG.",
+        ),
+    ] = None,
+) -> None:
+    """Show an image with its versions, Regions, what is published, and who may launch it.
+
+    Reads Kubernetes alone: what status says. `gilder explain` asks AWS. Exit codes: 0 shown, 1 not.
+    """
+    from gilder.cli.tree import print_tree
+
+    raise typer.Exit(print_tree(image, everything, namespace, output, manifests or ()))
 
 
 @app.command()
