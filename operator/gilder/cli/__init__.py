@@ -180,6 +180,27 @@ def crds(
     raise typer.Exit(handle(write, check))
 
 
+@app.command("iam-policy")
+def iam_policy(
+    part: Annotated[
+        str,
+        typer.Option(
+            help="main, builds, sharing, publishing or consumer. Default: one JSON object with "
+            "each of them by its name."
+        ),
+    ] = "",
+    write: Annotated[Path | None, typer.Option(help="Write one file per policy here.")] = None,
+) -> None:
+    """Print the IAM policies that this version needs, made from the calls in its code.
+
+    main is what every operator needs; builds, sharing and publishing add to it. consumer is for the
+    role in consumer accounts. docs/access.md says which is for what.
+    """
+    from gilder.cli.iam import handle
+
+    raise typer.Exit(handle(part, write))
+
+
 @app.command()
 def sandbox(
     once: Annotated[
