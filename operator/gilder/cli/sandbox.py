@@ -26,6 +26,7 @@ IMAGE_DELAY = 2.0  # seconds that an AMI is pending, so that there is something 
 WORK = {"build_seconds": 4.0, "ssm_online_seconds": 1.0, "command_seconds": 1.0}
 PAUSE = 0.25
 SWEEP_SECONDS = 30
+NOTHING_TOLD = "no resource tells of it yet"
 
 Row = dict[str, Any]
 
@@ -113,7 +114,8 @@ def _heal(console: Console, view: "_View", breakage: "Breakage") -> str:
     console.print(f"[bold]By hand:[/] {breakage.title}")
     before = view.drifts()
     breakage.do()
-    if not breakage.broken():
+    # It may be healed before it is looked at.
+    if not breakage.broken() and view.told_since(before) == NOTHING_TOLD:
         return "AWS did not change"
     took = _watch(console, view, breakage.healed, HEAL_SECONDS, "healing")
     if took is None:
@@ -199,7 +201,7 @@ class _View:
                 if grown and synced.get("status") == "True":
                     return f"{_name(row)}: {synced['message']}"
             time.sleep(PAUSE)
-        return "no resource tells of it yet"
+        return NOTHING_TOLD
 
     def table(self, title: str) -> Table:
         table = Table(title=title or None, title_justify="left")
