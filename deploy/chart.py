@@ -137,7 +137,7 @@ def values_schema() -> Schema:
                         "people": flag,
                     }
                 ),
-                "crds": _of({"install": flag}),
+                "crds": _of({"install": flag, "annotations": texts}),
                 "resources": _of({"requests": free, "limits": free}),
                 "podAnnotations": texts,
                 "podLabels": texts,

@@ -17,7 +17,7 @@ COPIES = "source"  # folder of the site
 BRANCH = "HEAD"
 # A link that leaves docs/, or code, in which nothing is a link.
 OUTSIDE = re.compile(
-    r"(```.*?^```|`[^`\n]+`)|\[((?:`[^`\n]+`|[^\]`])+)\]\(\.\./([^)\s]+)\)",
+    r"(^ *```.*?^ *```|`[^`\n]+`)|\[((?:`[^`\n]+`|[^\]`])+)\]\(\.\./([^)\s]+)\)",
     re.DOTALL | re.MULTILINE,
 )
 

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gilder.api.access import AccessError
+from gilder.aws.iampolicy import FILES
 from gilder.cli import app
 from gilder.cli.manifests import ManifestError, read
 from gilder.config import Settings
@@ -23,6 +24,25 @@ def test_the_crds_on_disk_are_the_models(tmp_path: Path) -> None:
     stale = runner.invoke(app, ["crds", "--check", str(tmp_path)])
     assert stale.exit_code == 1
     assert file.name in stale.output
+
+
+@pytest.mark.parametrize("part", FILES)
+def test_the_policies_on_disk_are_those_that_are_printed(part: str, tmp_path: Path) -> None:
+    on_disk = (ROOT / "deploy" / FILES[part]).read_text()
+    printed = runner.invoke(app, ["iam-policy", "--part", part])
+    assert (printed.exit_code, printed.stdout) == (0, on_disk)
+    everything = json.loads(runner.invoke(app, ["iam-policy"]).stdout)
+    assert list(everything) == list(FILES)
+    assert everything[part] == json.loads(on_disk)
+    written = runner.invoke(app, ["iam-policy", "--part", part, "--write", str(tmp_path)])
+    assert written.exit_code == 0
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {FILES[part]: on_disk}
+
+
+def test_a_policy_that_there_is_none_of() -> None:
+    result = runner.invoke(app, ["iam-policy", "--part", "mine"])
+    assert result.exit_code == 1
+    assert "use main, builds, sharing, publishing, consumer" in result.output
 
 
 def test_plan_names_every_bad_field_and_calls_no_aws(tmp_path: Path) -> None:

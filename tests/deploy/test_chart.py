@@ -153,6 +153,9 @@ def test_the_crds_are_the_generated_ones_and_stay(chart: Chart) -> None:
         assert annotations == wanted["metadata"].pop("annotations", {})
         assert crd == wanted
     assert not named(chart({"crds": {"install": False}}), "CustomResourceDefinition")
+    wanted = example()["crds"]["annotations"]
+    for crd in named(chart(example()), "CustomResourceDefinition").values():
+        assert wanted.items() < crd["metadata"]["annotations"].items()
 
 
 def test_a_kubernetes_api_takes_it_twice(chart: Chart, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import lupa
 import pytest
 import yaml
+from lupa import lua51
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = (ROOT / "deploy/argocd/health.lua").read_text()
@@ -33,7 +33,7 @@ def health(*conditions: Condition, observed: int | None = 2, status: bool = True
     obj: dict[str, Any] = {"metadata": {"generation": 2}}
     if status:
         obj["status"] = {"conditions": found, "observedGeneration": observed}
-    lua = lupa.LuaRuntime()
+    lua = lua51.LuaRuntime()  # what Argo CD's Lua keeps to
     lua.globals().obj = lua.table_from(obj, recursive=True)
     answer = lua.execute(SCRIPT)
     assert isinstance(answer.message, str)

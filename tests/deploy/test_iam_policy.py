@@ -11,6 +11,8 @@ from botocore import xform_name
 
 import gilder.aws
 from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_TEST
+from gilder.aws import iampolicy
+from gilder.aws.iampolicy import POLICIES
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ("autoscaling", "ec2", "kms", "sqs", "ssm", "sts")
@@ -19,18 +21,12 @@ ALIASES = {
     ("builds.py", "client"): "imagebuilder",
     ("organizations.py", "client"): "organizations",
 }
-POLICIES = {
-    "main": "policy",
-    "builds": "builds_policy",
-    "sharing": "sharing_policy",
-    "publishing": "publishing_policy",
-    "consumer": "consumer_policy",
-}
 
 
 @pytest.fixture(scope="module")
 def script() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "deploy/iam_policy.py"))
+    """What the script and the command print."""
+    return {**vars(iampolicy), **runpy.run_path(str(ROOT / "deploy/iam_policy.py"))}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,7 @@ def statements(script: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def of(script: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = script[POLICIES[part]]()["Statement"]
+    found: list[dict[str, Any]] = script["POLICIES"][part]()["Statement"]
     return found
 
 

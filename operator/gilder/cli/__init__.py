@@ -108,7 +108,9 @@ def explain(
     ] = "",
     manifests: Annotated[
         list[Path] | None,
-        typer.Option("--file", "-f", help="Manifests in place of the cluster of KUBECONFIG."),
+        typer.Option(
+            "--file", "--filename", "-f", help="Manifests in place of the cluster of KUBECONFIG."
+        ),
     ] = None,
     cluster_name: Annotated[
         str, typer.Option(envvar="GILDER_CLUSTER_NAME", help="Name in ownership tags.")
@@ -136,6 +138,36 @@ def explain(
 
 
 @app.command()
+def tree(
+    image: Annotated[
+        str, typer.Argument(help="A GoldenImage, as NAME or NAMESPACE/NAME; or give --all.")
+    ] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", "-A", help="All GoldenImages, or those of --namespace.")
+    ] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of the GoldenImage.")] = "",
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "--filename",
+            "-f",
+            help="Objects in files, such as of `kubectl get -o yaml`, or - for standard input; in "
+            "place of the cluster of KUBECONFIG.",
+        ),
+    ] = None,
+) -> None:
+    """Show an image with its versions, Regions, what is published, and who may launch it.
+
+    Reads Kubernetes alone: what status says. `gilder explain` asks AWS. Exit codes: 0 shown, 1 not.
+    """
+    from gilder.cli.tree import print_tree
+
+    raise typer.Exit(print_tree(image, everything, namespace, output, manifests or ()))
+
+
+@app.command()
 def crds(
     write: Annotated[Path | None, typer.Option(help="Write one file per CRD here.")] = None,
     check: Annotated[
@@ -146,6 +178,27 @@ def crds(
     from gilder.cli.crds import handle
 
     raise typer.Exit(handle(write, check))
+
+
+@app.command("iam-policy")
+def iam_policy(
+    part: Annotated[
+        str,
+        typer.Option(
+            help="main, builds, sharing, publishing or consumer. Default: one JSON object with "
+            "each of them by its name."
+        ),
+    ] = "",
+    write: Annotated[Path | None, typer.Option(help="Write one file per policy here.")] = None,
+) -> None:
+    """Print the IAM policies that this version needs, made from the calls in its code.
+
+    main is what every operator needs; builds, sharing and publishing add to it. consumer is for the
+    role in consumer accounts. docs/access.md says which is for what.
+    """
+    from gilder.cli.iam import handle
+
+    raise typer.Exit(handle(part, write))
 
 
 @app.command()

@@ -3,15 +3,16 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
+from gilder.api import SpecError
 from gilder.api.access import AccessError
 from gilder.cli.fleet import fleet_of
-from gilder.cli.manifests import ManifestError, ManifestMaps, parse, read
+from gilder.cli.manifests import ManifestError, ManifestMaps, read
+from gilder.cli.objects import of_bodies, of_cluster, of_manifests, warn
 from gilder.core.explain import Explanation
 from gilder.core.question import Finding
 from gilder.reconcile.explain import Objects, consumer_of, explain_ids, explain_image
@@ -99,29 +100,16 @@ def _explain(asked: Asked, objects: Objects | None, fleet: Fleet) -> list[Explan
 def _objects(asked: Asked) -> Objects | None:
     """Of the manifests, else of the cluster; None where only an AMI id can be asked about."""
     if asked.manifests:
-        return _sorted(parse(read(asked.manifests)))
+        return of_manifests(asked.manifests)
+    if not asked.by_id:
+        return of_cluster(asked.key.partition("/")[0])
     from gilder.handlers.lookup import listed
 
-    namespace = asked.namespace if asked.by_id else asked.key.partition("/")[0]
     try:
-        bodies = listed((namespace,) if asked.by_id and namespace else ())
+        return of_bodies(listed((asked.namespace,) if asked.namespace else ()))
     except ClusterError as error:
-        if asked.by_id:
-            _warn(f"ImageShares are not looked at: {error}")
-            return None
-        if not error.permanent:
-            raise
-        bodies = listed((namespace,))
-        _warn(f"ImageShares of other namespaces than {namespace} are not looked at: {error}")
-    found: list[GoldenImage | ImageShare] = []
-    for body in bodies:
-        try:
-            found.append(parse_object(body))
-        except SpecError as error:
-            meta = body["metadata"]
-            name = f"{body['kind']} {meta.get('namespace')}/{meta['name']}"
-            _warn(f"{name} cannot be read and is passed over: {error}")
-    return _sorted(found)
+        warn(f"ImageShares are not looked at: {error}")
+        return None
 
 
 class ClusterMaps:
@@ -136,21 +124,6 @@ class ClusterMaps:
         if self._known is None:
             self._known = account_lists()
         return self._known.get((namespace, name))
-
-
-def _sorted(found: Iterable[GoldenImage | ImageShare]) -> Objects:
-    images: list[GoldenImage] = []
-    shares: list[ImageShare] = []
-    for one in found:
-        if isinstance(one, GoldenImage):
-            images.append(one)
-        else:
-            shares.append(one)
-    return Objects(tuple(images), tuple(shares))
-
-
-def _warn(text: str) -> None:
-    print(f"gilder: {text}", file=sys.stderr)
 
 
 # Output
