@@ -126,8 +126,8 @@ def configuration() -> str:
         "cluster is that of the pod's service account, else of `KUBECONFIG`.",
         "",
         "`gilder doctor` reads all of them. `gilder plan` and `gilder explain` take "
-        "`GILDER_CLUSTER_NAME` and `GILDER_REGION`. Give them the cluster name of the operator, or they do not know the AMIs that the operator "
-        "owns.",
+        "`GILDER_CLUSTER_NAME` and `GILDER_REGION`. Give them the cluster name "
+        "of the operator, or they do not know the AMIs that the operator owns.",
         "",
     ]
     return "\n".join(out)
