@@ -125,9 +125,9 @@ def configuration() -> str:
         "its usual way. Regions of API calls come from the resources, not from `AWS_REGION`. The "
         "cluster is that of the pod's service account, else of `KUBECONFIG`.",
         "",
-        "`gilder plan` and `gilder explain` take `GILDER_CLUSTER_NAME` and `GILDER_REGION`. Give "
-        "them the cluster name of the operator, or they do not know the AMIs that the operator "
-        "owns.",
+        "`gilder doctor` reads all of them. `gilder plan` and `gilder explain` take "
+        "`GILDER_CLUSTER_NAME` and `GILDER_REGION`. Give them the cluster name "
+        "of the operator, or they do not know the AMIs that the operator owns.",
         "",
     ]
     return "\n".join(out)

@@ -20,6 +20,8 @@ CLIENTS = ("autoscaling", "ec2", "kms", "sqs", "ssm", "sts")
 ALIASES = {
     ("builds.py", "client"): "imagebuilder",
     ("organizations.py", "client"): "organizations",
+    ("doctor.py", "client"): "imagebuilder",
+    ("doctor.py", "organizations"): "organizations",
 }
 
 

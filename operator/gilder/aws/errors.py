@@ -135,6 +135,8 @@ def message(error: BaseException) -> str:
     """What AWS said, with its request id where there is one."""
     if isinstance(error, ClientError):
         said = str(error.response.get("Error", {}).get("Message", "")) or str(error)
+        # It repeats the headers of the call, with the session token among them.
+        said = said.partition("The Canonical String")[0].strip()
         request = error.response.get("ResponseMetadata", {}).get("RequestId")
         return f"{said} (request {request})" if request else said
     return str(error)
@@ -142,6 +144,14 @@ def message(error: BaseException) -> str:
 
 # New with every call, so that what is kept in status would change with each look.
 _PASSING = re.compile(r" \(request [^)]*\)|\s*Encoded authorization failure message: \S+")
+
+
+_REQUEST = re.compile(r"\(request ([^)]+)\)")
+
+
+def request_ids(message: str) -> tuple[str, ...]:
+    """The AWS request ids in a message, for a search in CloudTrail or a question to AWS."""
+    return tuple(dict.fromkeys(_REQUEST.findall(message)))
 
 
 def lasting(message: str) -> str:

@@ -31,6 +31,9 @@ PARTS = {
     "parameters": "publishing",
     "templates": "publishing",
     "consumers": "consumer",
+    "doctor.builds": "builds",
+    "doctor.publishing": "publishing",
+    "doctor.sharing": "sharing",
 }
 
 IMAGES = ["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]

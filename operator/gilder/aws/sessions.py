@@ -123,6 +123,9 @@ class Sessions:
     def sqs(self, region: str) -> Any:
         return self._client("sqs", region)
 
+    def sts(self) -> Any:
+        return self._client("sts", self.region)
+
     def organizations(self) -> Any:
         """AWS Organizations, which has one endpoint per partition.
 

@@ -180,6 +180,39 @@ def crds(
     raise typer.Exit(handle(write, check))
 
 
+@app.command()
+def doctor(
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="Ask EC2 here; may be repeated. Default: GILDER_REGION."),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="A KMS key that AMIs are encrypted with: ARN, alias or id. Repeatable."),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="builds, sharing or publishing: what that policy lacks is a failure, else a "
+            "warning. Repeatable."
+        ),
+    ] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster/--no-cluster", help="Whether to look at Kubernetes too.")
+    ] = True,
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+) -> None:
+    """Check credentials, permissions, CRDs, Lease, queue and settings; change nothing.
+
+    Reads the same environment variables as `gilder run`. Permissions are asked for by dry runs and
+    access reviews, as whoever runs this: in the operator's pod that is the operator.
+    Exit codes: 0 it would work, 2 something fails, 1 wrong usage.
+    """
+    from gilder.cli.doctor import examine
+
+    raise typer.Exit(examine(region or (), key or (), part or (), output, cluster=cluster))
+
+
 @app.command("iam-policy")
 def iam_policy(
     part: Annotated[

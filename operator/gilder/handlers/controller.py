@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from kubernetes.client.exceptions import ApiException
@@ -17,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus, SpecError
 from gilder.api.conditions import Condition, ConditionType
 from gilder.api.names import ABANDON, FINALIZER
+from gilder.aws.errors import lasting, request_ids
 from gilder.aws.events import EventQueue
 from gilder.config import Settings
 from gilder.core.conditions import Verdict, merge, verdicts_of
@@ -357,9 +359,10 @@ class Controller:
         loop = asyncio.get_running_loop()
         while (taken := await queue.take()) is not None:
             key, since = taken
+            number = uuid4().hex[:12]
             metrics.QUEUE.set(len(self._images) + len(self._shares))
             try:
-                run = partial(self._reconcile, key, since)
+                run = partial(self._reconcile, key, since, number)
                 again = await loop.run_in_executor(self._threads, run)
                 if again is None:
                     queue.forgive(key)
@@ -371,7 +374,7 @@ class Controller:
                     fresh = time.monotonic() + pause - self._fresh
                     await queue.add_later(key, pause, fresh if pause else min(since, fresh))
             except Exception:
-                log.exception("reconcile failed", resource=str(key))
+                log.exception("reconcile failed", resource=str(key), reconcile=number)
                 metrics.RECONCILES.labels(key.kind, "error").inc()
                 await queue.add_later(key, queue.backoff(key), time.monotonic())
             finally:
@@ -386,12 +389,16 @@ class Controller:
         pause = queue.backoff(key)
         return pause if again < 0 or pause > AT_ONCE else 0.0
 
-    def _reconcile(self, key: Key, since: float) -> float | None:
-        """One reconcile, in a thread. Returns seconds until the next; negative: back off."""
+    def _reconcile(self, key: Key, since: float, number: str) -> float | None:
+        """One reconcile, in a thread. Returns seconds until the next; negative: back off.
+
+        `number` is in every line of the log that it writes.
+        """
         body = self.store.body(key)
         if body is None:
             return None
-        with structlog.contextvars.bound_contextvars(resource=str(key)), _timed(key):
+        bound = {"resource": str(key), "reconcile": number}
+        with structlog.contextvars.bound_contextvars(**bound), _timed(key):
             try:
                 return self._pass(key, body, since)
             except GoneError:
@@ -511,7 +518,10 @@ class Controller:
         now = rfc3339(utc_now())
         for event in events:
             level = log.warning if event.type == "Warning" else log.info
-            level(event.message, reason=event.reason)
+            requests = request_ids(event.message)
+            level(event.message, reason=event.reason, **_requests(requests))
+            # Without what is new with each try, or no Event would ever be the same again.
+            event = replace(event, message=lasting(event.message))
             try:
                 self._kube.post_event(key, body, event, now)
             except (ApiException, HTTPError) as error:
@@ -557,6 +567,10 @@ class Controller:
             metrics.ACTIONS.labels(key.kind, kind, "ok" if result.done else "failed").inc()
             if outcome.drift and result.done:
                 metrics.DRIFT.labels(key.kind, key.namespace, key.name, kind).inc()
+
+
+def _requests(ids: tuple[str, ...]) -> dict[str, str]:
+    return {"aws_request_id": ",".join(ids)} if ids else {}
 
 
 async def _kept_up(endless: Callable[[], Awaitable[None]]) -> None:
