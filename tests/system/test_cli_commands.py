@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from systemworld import System, golden, share
 
@@ -81,13 +82,14 @@ def test_plan_tells_problems_and_drift(system: System) -> None:
     assert f"stop {'9' * 12} from launching" in found.stdout
 
 
+@pytest.mark.timeout(420)
 def test_the_sandbox_shows_everything_heal(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gilder", "sandbox", "--once", "--directory", str(tmp_path)],
         env={**os.environ, "COLUMNS": "110"},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
