@@ -121,3 +121,23 @@ def test_block_public_access_that_cannot_be_read_counts_as_on(
     aws.faults.deny("GetImageBlockPublicAccessState")
     assert other.access(seen, access, since).regions[HOME].public_blocked is True
     other.close()
+
+
+def test_a_region_is_as_old_as_its_last_good_reading(aws: SandboxAws, sessions: Sessions) -> None:
+    clock = [100.0]
+    views = Views(sessions, "test", lambda: clock[0])
+    try:
+        views.watch([HOME, "us-east-1"])
+        assert views.ages() == {HOME: float("inf"), "us-east-1": float("inf")}
+        views.images({HOME: RegionNeeds()}, views.now())
+        clock[0] += 30
+        assert views.ages() == {HOME: 30, "us-east-1": float("inf")}
+        fault = aws.faults.deny("DescribeImages", region=HOME)
+        views.images({HOME: RegionNeeds()}, views.now())
+        assert views.ages()[HOME] == 30, "what could not be read is no newer for that"
+        fault.remove()
+        views.images({HOME: RegionNeeds()}, clock[0] + 1)
+        views.watch([HOME])
+        assert views.ages() == {HOME: 0}, "a Region that nobody needs has no age"
+    finally:
+        views.close()

@@ -109,11 +109,21 @@ class Views:
         self._asking = threading.Lock()
         self._regions: dict[str, _Region] = {}
         self._known: Remembered[str, dict[str, bool]] = Remembered()
+        self._good: dict[str, float] = {}  # Region to when its last good reading began
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="read")
 
     def now(self) -> float:
         """The clock that `since` is measured with."""
         return self._clock()
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since each Region was read well last; endless where it never was."""
+        now = self.now()
+        return {region: now - at for region, at in self._good.copy().items()}
+
+    def watch(self, regions: Iterable[str]) -> None:
+        """These Regions are looked at from now on, and no others: they alone have ages."""
+        self._good = {r: self._good.get(r, NEVER) for r in regions}
 
     def images(
         self, needs: Mapping[str, RegionNeeds], since: float, *, whole: bool = False
@@ -342,6 +352,8 @@ class Views:
                 )
         region.extras = extras
         region.read_at = began if began >= region.expired_at else NEVER
+        if region.problem is None:
+            self._good[region.name] = began
 
     def _fetch_images(self, region: _Region, extras: frozenset[str], account: str) -> None:
         ec2 = self.sessions.ec2(region.name)

@@ -484,7 +484,11 @@ class Controller:
         self._took(key, self._kube.patch_status(key, body, dumped))
         metrics.set_conditions(key.kind, key.namespace, key.name, status.conditions)
         if isinstance(status, GoldenImageStatus):
-            metrics.set_recovery_points(key.namespace, key.name, status.replicas)
+            metrics.set_image(key.namespace, key.name, status)
+            metrics.count_work(body.get("status") or {}, status)
+            metrics.BUILDING.set(len(self.store.building()))
+        else:
+            metrics.set_share(key.namespace, key.name, status)
 
     def _took(self, key: Key, answer: Body | None) -> Body | None:
         if answer is not None:

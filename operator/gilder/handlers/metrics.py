@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,7 +11,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from gilder.api.conditions import Condition, ConditionType
-from gilder.api.goldenimage import ReplicaStatus
+from gilder.api.goldenimage import GoldenImageStatus, ReplicaStatus
+from gilder.api.imageshare import ImageShareStatus
 from gilder.core import pool
 from gilder.core.times import moment
 
@@ -54,6 +56,25 @@ EVENT_LAG = Histogram(
 )
 EVENTS_RECEIVED = Gauge(
     "gilder_events_received", "1 while the queue of events can be read; 0 too if there is none."
+)
+
+
+BUILDS = Counter(
+    "gilder_builds_total",
+    "Builds that ended, by imageBuilder or job, and how: Succeeded, Failed or Cancelled.",
+    ["kind", "result"],
+)
+BUILD_DURATION = Histogram(
+    "gilder_build_duration_seconds",
+    "Time from the begin of a build to its end.",
+    ["kind", "result"],
+    buckets=(60, 300, 600, 1200, 1800, 2700, 3600, 5400, 7200, 14400, 28800),
+)
+BUILDING = Gauge("gilder_builds_running", "GoldenImages with a build under way.")
+GATES = Counter(
+    "gilder_gate_results_total",
+    "Verdicts on new versions by kind of gate (ssm, inspector, manual) and result.",
+    ["gate", "result"],
 )
 
 
@@ -128,10 +149,74 @@ class RecoveryPoints(Collector):
             yield family
 
 
+class ByObject(Collector):
+    """One number of every object of a kind that has it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._text = text
+        self._values: dict[tuple[str, str], float] = {}
+
+    def set(self, namespace: str, name: str, value: float | None) -> None:
+        """None: the object has no such number."""
+        if value is None:
+            self.forget(namespace, name)
+        else:
+            self._values[namespace, name] = value
+
+    def forget(self, namespace: str, name: str) -> None:
+        self._values.pop((namespace, name), None)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        yield GaugeMetricFamily(self._name, self._text, labels=["namespace", "name"])
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self.describe():
+            for (namespace, name), value in self._values.copy().items():
+                family.add_metric([namespace, name], value)
+            yield family
+
+
+class ViewAges(Collector):
+    """`gilder_view_age_seconds` of every Region in use, as of when it is asked for."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], Mapping[tuple[str, str], float]] = dict
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        yield GaugeMetricFamily(
+            "gilder_view_age_seconds",
+            "Time since the AMIs of a Region were read well last; account is empty for the own.",
+            labels=["account", "region"],
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self.describe():
+            for (account, region), age in self.source().items():
+                family.add_metric([account, region], age)
+            yield family
+
+
+VIEW_AGES = ViewAges()
+PLANNED = ByObject(
+    "gilder_planned_actions",
+    "Changes of a GoldenImage that are planned and not made, 50 at most.",
+)
+SHARE_PLANNED = ByObject(
+    "gilder_share_planned_actions",
+    "Changes of an ImageShare that are planned and not made, 50 at most.",
+)
+PRINCIPALS = ByObject("gilder_share_principals", "Principals that an ImageShare shares with.")
+MISSING = ByObject(
+    "gilder_share_principals_lacking",
+    "Principals that an ImageShare declares and that cannot launch an AMI of it.",
+)
 CONDITIONS = Conditions()
 REGISTRY.register(CONDITIONS)
 RECOVERY_POINTS = RecoveryPoints()
 REGISTRY.register(RECOVERY_POINTS)
+for collector in (VIEW_AGES, PLANNED, SHARE_PLANNED, PRINCIPALS, MISSING):
+    REGISTRY.register(collector)
 
 
 def count_throttle(service: str, action: str, region: str) -> None:
@@ -154,6 +239,42 @@ def set_recovery_points(namespace: str, name: str, replicas: Iterable[ReplicaSta
     RECOVERY_POINTS.set(namespace, name, made)
 
 
+def set_share(namespace: str, name: str, status: ImageShareStatus) -> None:
+    PRINCIPALS.set(namespace, name, status.principals)
+    MISSING.set(namespace, name, len({one.principal for one in status.lacking}))
+    SHARE_PLANNED.set(namespace, name, len(status.plan) or None)
+
+
+def set_image(namespace: str, name: str, status: GoldenImageStatus) -> None:
+    set_recovery_points(namespace, name, status.replicas)
+    PLANNED.set(namespace, name, len(status.plan) or None)
+
+
+def count_work(before: Mapping[str, Any], after: GoldenImageStatus) -> None:
+    """Count what a new status tells for the first time: a build that ended, verdicts of gates.
+
+    `before` is the status as it was in the cluster, so that nothing is counted twice, whoever
+    wrote it.
+    """
+    last = after.last_build
+    if last is not None and last.id != (before.get("lastBuild") or {}).get("id"):
+        labels = (last.kind or "unknown", last.state or "unknown")
+        BUILDS.labels(*labels).inc()
+        if last.started_at and last.finished_at:
+            took = (moment(last.finished_at) - moment(last.started_at)).total_seconds()
+            BUILD_DURATION.labels(*labels).observe(max(0.0, took))
+    known = {
+        v.get("version"): {g.get("name"): g.get("state") for g in v.get("gates") or []}
+        for v in before.get("versions") or []
+    }
+    # Without a status before, versions were found again by their tags, and judged long ago.
+    for version in after.versions if before else ():
+        was = known.get(version.version, {})
+        for gate in version.gates:
+            if gate.state in ("Passed", "Failed") and was.get(gate.name) != gate.state:
+                GATES.labels(gate.name.partition("/")[0], gate.state).inc()
+
+
 def _seconds(at: str | None) -> float:
     return moment(at).timestamp() if at else -math.inf
 
@@ -162,5 +283,9 @@ def forget(kind: str, namespace: str, name: str) -> None:
     """Drop the series of an object that is gone."""
     if kind == "GoldenImage":
         RECOVERY_POINTS.forget(namespace, name)
+        PLANNED.forget(namespace, name)
+    else:
+        for numbers in (PRINCIPALS, MISSING, SHARE_PLANNED):
+            numbers.forget(namespace, name)
     CONDITIONS.forget(kind, namespace, name)
     DRIFT.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})

@@ -74,6 +74,7 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
         maps = MapList()
         published = PublishedList()
         fleet = _fleet(mine, kube, jobs, maps, published)
+        metrics.VIEW_AGES.source = fleet.ages
         if mine.lease:
             running["leader"].keep(lambda: _lost(fleet))
         controller = Controller(mine, kube, fleet, jobs, maps, published)

@@ -317,7 +317,22 @@ class Fleet:
                 return  # it left the access file; who needs it is told
             engine.prefetch(needed[account], since)
 
+        with self._lock:
+            known = dict(self._engines)
+        for account, engine in known.items():
+            engine.views.watch(needed.get(account, ()))
+
         self._each(one, [a for a in needed if not a or a in self.others])
+
+    def ages(self) -> dict[tuple[str, str], float]:
+        """Seconds since AMIs were read well last, by account ("" for the own) and Region."""
+        with self._lock:
+            known = dict(self._engines)
+        return {
+            (account, region): age
+            for account, engine in known.items()
+            for region, age in engine.views.ages().items()
+        }
 
     def forget(
         self,
