@@ -41,7 +41,10 @@ def test_the_scripts_and_the_help_of_each_command(tmp_path: Path) -> None:
     named = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
     assert len(named) > 7
     assert all(name in text for name in named)
-    assert all(c.callback is not None and c.callback.__doc__ for c in app.registered_commands)
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__
+        assert f"gilder {command.name or command.callback.__name__}" in (command.epilog or "")
 
 
 def test_kubectl_finds_its_plugin(tmp_path: Path) -> None:

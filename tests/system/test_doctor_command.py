@@ -93,6 +93,7 @@ def test_what_is_denied_is_told_with_what_mends_it(system: System, tmp_path: Pat
     system.aws.faults.deny("ListImageRecipes")
     strict = run(system, "--part", "builds", "--no-cluster", "-o", "json")
     assert strict.returncode == 2
+    assert findings(strict)["KMS keys"]["state"] == "unknown"
     assert findings(strict)[f"{HOME}: policy builds"]["state"] == "fail"
     assert "CRD" not in strict.stdout
 

@@ -12,6 +12,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Keeps golden AMIs, their DR copies and their shares as declared.",
+    epilog="See it work: gilder sandbox. Before a change: plan. When something is wrong: doctor, "
+    "tree and explain.",
 )
 
 
@@ -30,7 +32,7 @@ def main(
     """Keeps golden AMIs, their DR copies and their shares as declared."""
 
 
-@app.command()
+@app.command(epilog="Example: GILDER_LEASE=gilder-system/gilder gilder run --cluster-name prod")
 def run(
     cluster_name: Annotated[
         str | None, typer.Option(help="Name in ownership tags [GILDER_CLUSTER_NAME].")
@@ -66,7 +68,7 @@ def run(
     raise typer.Exit(run_operator({k: v for k, v in given.items() if v is not None}))
 
 
-@app.command()
+@app.command(epilog="Example: gilder plan manifests/ && echo nothing to do")
 def plan(
     paths: Annotated[
         list[Path], typer.Argument(help="Manifests: files, folders, or - for standard input.")
@@ -92,7 +94,7 @@ def plan(
     raise typer.Exit(print_plan(paths, output, cluster_name, region, access_file))
 
 
-@app.command()
+@app.command(epilog="Example: gilder explain images/base --account 222222222222 --region eu-west-1")
 def explain(
     image: Annotated[
         str, typer.Argument(help="A GoldenImage, as NAME or NAMESPACE/NAME, or an AMI id.")
@@ -137,7 +139,7 @@ def explain(
     raise typer.Exit(print_explanation(asked, output, cluster_name, home_region, access_file))
 
 
-@app.command()
+@app.command(epilog="Example: gilder tree images/base; gilder tree --all -o json")
 def tree(
     image: Annotated[
         str, typer.Argument(help="A GoldenImage, as NAME or NAMESPACE/NAME; or give --all.")
@@ -167,7 +169,7 @@ def tree(
     raise typer.Exit(print_tree(image, everything, namespace, output, manifests or ()))
 
 
-@app.command()
+@app.command(epilog="Example: gilder crds | kubectl apply --server-side -f -")
 def crds(
     write: Annotated[Path | None, typer.Option(help="Write one file per CRD here.")] = None,
     check: Annotated[
@@ -180,7 +182,7 @@ def crds(
     raise typer.Exit(handle(write, check))
 
 
-@app.command()
+@app.command(epilog="Example: gilder doctor --region eu-west-1 --key alias/golden --part sharing")
 def doctor(
     region: Annotated[
         list[str] | None,
@@ -213,7 +215,7 @@ def doctor(
     raise typer.Exit(examine(region or (), key or (), part or (), output, cluster=cluster))
 
 
-@app.command("iam-policy")
+@app.command("iam-policy", epilog="Example: gilder iam-policy --part main > policy.json")
 def iam_policy(
     part: Annotated[
         str,
@@ -234,7 +236,7 @@ def iam_policy(
     raise typer.Exit(handle(part, write))
 
 
-@app.command()
+@app.command(epilog="Example: gilder sandbox --once")
 def sandbox(
     once: Annotated[
         bool, typer.Option("--once", help="Exit when all is healed: 0, or 1 when something is not.")

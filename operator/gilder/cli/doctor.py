@@ -102,6 +102,8 @@ def _aws(
     for written in keys:
         region = written.split(":")[3] if written.startswith("arn:") else regions[0]
         yield doctor.key(sessions, region, written, sessions.account())
+    if not keys:
+        yield Finding("aws", "KMS keys", "unknown", "not asked for: name them with --key")
     yield from _accounts(settings)
 
 

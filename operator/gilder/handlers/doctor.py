@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from kubernetes.client.exceptions import ApiException
@@ -56,17 +57,33 @@ OPTIONAL = {
 
 
 class Asked(Protocol):
-    """What Kube offers for this."""
+    """A cluster that answers any call."""
 
     def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | None: ...
 
 
+class Cluster(Kube):
+    """That of the pod or of KUBECONFIG. Its calls are of whoever looks, and of no role of ours."""
+
+    def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """The answer to any call; None where there is nothing at the path."""
+        try:
+            found: dict[str, Any] = self._request(method, path, body)
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return found
+
+
 def examine(namespaces: tuple[str, ...], lease: str, *, jobs: bool) -> Iterator[Finding]:
     """Everything about the cluster; one Finding where there is none to ask."""
     try:
-        kube = Kube()
+        kube = Cluster()
     except ConfigException as error:
         yield Finding("kubernetes", "cluster", "fail", f"none to ask: {error}", "set KUBECONFIG")
         return

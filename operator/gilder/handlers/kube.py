@@ -327,18 +327,6 @@ class Kube:
         else:
             self._request("POST", _leases(namespace), body)
 
-    def ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any] | None:
-        """The answer to any call; None where there is nothing at the path."""
-        try:
-            found: dict[str, Any] = self._request(method, path, body)
-        except ApiException as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-        return found
-
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """A call without the generated models, which cost 70 MiB and two seconds to import."""
         return json.loads(self._send(method, path, body, "application/json"))
