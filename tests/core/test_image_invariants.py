@@ -315,7 +315,7 @@ def events(draw: st.DrawFn) -> Named:
 
 
 QUICK = settings(
-    max_examples=300,
+    max_examples=120,
     deadline=None,
     database=None,
     derandomize=True,

@@ -112,7 +112,7 @@ def statements(draw: st.DrawFn) -> dict[str, Any]:
     return made
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(statements(), min_size=1, max_size=4),
     st.sampled_from([MEMBER, Membership(ORG, (ROOT,)), None]),

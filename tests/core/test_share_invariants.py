@@ -293,7 +293,7 @@ def expected(w: World, place: Place) -> Principals:
 
 
 QUICK = settings(
-    max_examples=250,
+    max_examples=120,
     deadline=None,
     database=None,
     derandomize=True,

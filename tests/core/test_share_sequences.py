@@ -1331,7 +1331,7 @@ def _ready(
 
 TestSequences = Sequences.TestCase
 TestSequences.settings = settings(
-    max_examples=300,
+    max_examples=150,
     stateful_step_count=25,
     deadline=None,
     database=None,

@@ -117,8 +117,8 @@ def test_an_ami_in_use_stays_until_it_is_not(make: Make, use: str, named: str) -
     assert named in held
     assert base.condition("Ready") == ("True", "Available"), "nothing is wrong with that"
     stop()
-    for _ in range(30):
-        base.after(HOUR)
+    for _ in range(5):
+        base.after(6 * HOUR)
     assert 1 not in base.versions(), base.retiring()
 
 

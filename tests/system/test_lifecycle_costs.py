@@ -27,7 +27,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_what_is_made_once_and_what_a_sweep_reads(benchmark: ModuleType) -> None:
-    images = 4
+    images = 2
     amis = images * REGIONS
     run = benchmark.measure(images, quiet=1.5, poll=1.0)
     first, new, restart, sweep = run.phases

@@ -121,8 +121,11 @@ class PublishView:
         if head is not None and head.owner:
             return head.owner
         # Made by hand or by somebody else, or by us so lately that no listing has it.
-        # Asked once more before anything is written (parameters.put), so it may be older.
-        known = self._owners.get(name, min(since, self._clock() - OWNERS_AGE))
+        known = self._owners.get(name, since)
+        if known is None:
+            # Asked once more before anything is written (parameters.put), so it may be older. That
+            # it is nobody's is asked anew, since people hand parameters over by tags.
+            known = self._owners.get(name, self._clock() - OWNERS_AGE) or None
         if known is not None:
             return known
         began = self._clock()
