@@ -73,7 +73,10 @@ def test_an_account_costs_a_change_per_ami_and_key_and_no_read_of_its_own(
         # are not read at all.
         assert cost.pop("DescribeImages", 0) <= REGIONS + 1, name
         assert cost.pop("DescribeSnapshots", 0) <= REGIONS + 1, name
-        assert cost == {"ModifyImageAttribute": amis, **changes, **reads}, name
+        # Where the machine is busy a change is looked at in two goes, and read twice.
+        for action, count in reads.items():
+            assert count <= cost.pop(action, 0) <= 2 * count, (name, action)
+        assert cost == {"ModifyImageAttribute": amis, **changes}, name
     restart = found["restart, nothing to do"]
     assert restart.pop("DescribeImageAttribute") == amis
     assert sum(restart.values()) <= 8 * REGIONS, restart
