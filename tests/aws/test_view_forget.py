@@ -3,10 +3,13 @@
 import threading
 from typing import Any
 
+import pytest
+
 from gilder.aws.sessions import Sessions
 from gilder.aws.view import Views
+from gilder.core.actions import AnyAction, CreateGrant, ModifyLaunchPermission, TagResources
 from gilder.core.needs import AccessNeeds, RegionNeeds
-from gilder.core.observed import Observed
+from gilder.core.observed import Observed, Principals
 from gilder.sandbox.aws.seed import Seeded
 from gilder.sandbox.aws.server import SandboxAws
 
@@ -98,4 +101,56 @@ def test_a_read_that_was_under_way_is_not_remembered(
     reader.join(5)
     found = read(views, seeded).region(HOME).permissions[seeded.base_image]
     assert found.accounts == {"999999999999"}
+    views.close()
+
+
+TAG = {"owner": "b"}
+GIVEN = "999999999999"
+
+
+@pytest.mark.parametrize("call", ["DescribeSnapshots", "DescribeImageAttribute", "ListGrants"])
+def test_a_read_that_was_under_way_does_not_undo_a_change_of_ours(
+    aws: SandboxAws, seeded: Seeded, sessions: Sessions, call: str
+) -> None:
+    """A sweep reads, the change is made by somebody else's reconcile, the sweep stores."""
+    views = Views(sessions, "default")
+    image, key = seeded.base_image, seeded.keys[HOME]
+    ec2, kms = aws.client("ec2", HOME), aws.client("kms", HOME)
+    done = False
+
+    def change(_: object) -> None:
+        nonlocal done
+        if done:
+            return
+        done = True
+        action: AnyAction
+        if call == "DescribeSnapshots":
+            ec2.create_tags(Resources=[image], Tags=[{"Key": "owner", "Value": "b"}])
+            action = TagResources(region=HOME, resources=(image,), tags=TAG)
+        elif call == "DescribeImageAttribute":
+            ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": GIVEN}]})
+            action = ModifyLaunchPermission(
+                region=HOME, image=image, add=Principals(accounts=frozenset({GIVEN}))
+            )
+        else:
+            principal, allowed = f"arn:aws:iam::{GIVEN}:root", ("Decrypt",)
+            kms.create_grant(
+                KeyId=key, GranteePrincipal=principal, Operations=list(allowed), Name="n"
+            )
+            action = CreateGrant(
+                region=HOME, key=key, account=GIVEN, principal=principal,
+                operations=allowed, name="n",
+            )  # fmt: skip
+        views.touched(action, done=True)
+
+    aws.faults.after(call, change)
+    read(views, seeded)
+    assert done
+    found = read(views, seeded).region(HOME)
+    if call == "DescribeSnapshots":
+        assert found.images[image].tags["owner"] == "b"
+    elif call == "DescribeImageAttribute":
+        assert GIVEN in found.permissions[image].accounts
+    else:
+        assert [g.name for g in found.grants[key]] == ["n"]
     views.close()

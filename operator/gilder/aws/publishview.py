@@ -218,7 +218,7 @@ class PublishView:
                     self._templates.expire(written, self._clock())
                 for key in self._versions.keys_where(lambda _: True):
                     if key[0] == action.template:
-                        self._versions.forget(key)
+                        self._versions.expire(key, self._clock())
             case _:
                 pass
 

@@ -31,16 +31,15 @@ class Remembered(Generic[K, V]):
     def expire(self, key: K, at: float) -> None:
         """Forget a value, and do not take in one whose reading is under way and began before."""
         self._expired[key] = at
-        self.forget(key)
+        self._values.pop(key, None)
 
     def keys_where(self, test: Callable[[V], bool]) -> list[K]:
         return [k for k, (value, _) in list(self._values.items()) if test(value)]
 
-    def forget(self, key: K) -> None:
-        self._values.pop(key, None)
-
-    def amend(self, key: K, change: Callable[[V], V]) -> None:
-        """Change a value that is known; it stays as old as it was."""
+    def amend(self, key: K, change: Callable[[V], V], at: float) -> None:
+        """Change a value that is known; it stays as old as it was. One whose reading is under way
+        and began before is not taken in."""
+        self._expired[key] = at
         if (known := self._values.get(key)) is not None:
             self._values[key] = (change(known[0]), known[1])
 
@@ -48,6 +47,6 @@ class Remembered(Generic[K, V]):
         """Drop every key that is not named, so that memory does not grow with what is gone."""
         wanted = set(only)
         for key in [k for k in self._values if k not in wanted]:
-            self.forget(key)
+            del self._values[key]
         for key in [k for k in self._expired if k not in wanted]:
             del self._expired[key]

@@ -85,7 +85,7 @@ class UseViews:
         """Its use, or whether it is in the Recycle Bin, was changed or asked for."""
         region = self._region(name)
         with region.lock:
-            region.uses.forget(image)
+            region.uses.expire(image, self._clock())
             region.bin = ({}, NEVER)
 
     def _region(self, name: str) -> _Region:

@@ -96,6 +96,16 @@ class _Region:
         self.public: Remembered[str, bool | Problem] = Remembered()
         self.newest: Remembered[str, str] = Remembered()  # "": none matches
         self.publish = PublishView(name, self.parameters, clock)
+        self._marks = threading.Lock()
+
+    def expire(self, now: float) -> None:
+        """AMIs and snapshots are read anew, also by who reads them now, when asked for next."""
+        with self._marks:
+            self.expired_at, self.read_at = now, NEVER
+
+    def was_read(self, began: float) -> None:
+        with self._marks:
+            self.read_at = began if began >= self.expired_at else NEVER
 
 
 class Views:
@@ -198,32 +208,33 @@ class Views:
         """What this action changed is read anew when somebody asks next.
 
         Launch permissions that AWS said it changed (`done`) are taken as told until they are read
-        again in their turn: with one read per AMI they are the costliest part of the view.
+        again in their turn: with one read per AMI they are the costliest part of the view. What
+        somebody began to read before the change, and has not read to its end, is not remembered.
         """
-        region = self._region(action.region)
+        region, now = self._region(action.region), self.now()
         match action:
             case CreateGrant() | RevokeGrant():
-                region.grants.forget(action.key)
+                region.grants.expire(action.key, now)
             case CopyImage() | CreateImage() if done:
                 pass  # the caller knows its id, and nobody else waits for it
             case ModifyLaunchPermission() if done:
-                region.permissions.amend(action.image, lambda was: _changed(was, action))
+                region.permissions.amend(action.image, lambda was: _changed(was, action), now)
             case ModifyLaunchPermission():
-                region.permissions.forget(action.image)
+                region.permissions.expire(action.image, now)
             case ModifySnapshotPermission() if done:
-                region.volumes.amend(action.snapshot, lambda was: _changed(was, action))
+                region.volumes.amend(action.snapshot, lambda was: _changed(was, action), now)
             case ModifySnapshotPermission():
-                region.volumes.forget(action.snapshot)
+                region.volumes.expire(action.snapshot, now)
             case PutKeyPolicy():
-                region.policies.forget(action.key)
+                region.policies.expire(action.key, now)
             case TagForConsumer() | ReportUsage():
                 pass  # not on this view
             case _ if publishes(action):
                 region.publish.touched(action)
             case _:
-                region.read_at = NEVER
+                region.expire(now)
                 if image := getattr(action, "image", None):
-                    region.permissions.forget(image)
+                    region.permissions.expire(image, now)
 
     def forget(
         self,
@@ -251,8 +262,7 @@ class Views:
             for name in written:
                 known.keys.expire(name, now)
         if whole:
-            known.expired_at = now
-            known.read_at = NEVER
+            known.expire(now)
 
     def images_of(self, region: str, snapshots: Iterable[str]) -> frozenset[str]:
         """Ids of the AMIs that have one of these snapshots, as last read."""
@@ -351,7 +361,7 @@ class Views:
                     error, f"reading AMIs in {region.name}", region.name
                 )
         region.extras = extras
-        region.read_at = began if began >= region.expired_at else NEVER
+        region.was_read(began)
         if region.problem is None:
             self._good[region.name] = began
 
