@@ -103,9 +103,17 @@ class Settings(BaseSettings):
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of /metrics; 0: none.")
     ] = 9090
-    health_port: Annotated[int, Field(ge=0, le=65535, description="Port of /healthz; 0: none.")] = (
-        8080
-    )
+    health_port: Annotated[
+        int, Field(ge=0, le=65535, description="Port of /healthz and /readyz; 0: none.")
+    ] = 8080
+    stuck_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Seconds that one reconcile may take, or work may wait, or a sweep may be "
+            "late, until /healthz fails and Kubernetes restarts the operator.",
+        ),
+    ] = 1800.0
     listen: Annotated[str, Field(description="Address of both ports.")] = "0.0.0.0"
     log_format: Annotated[Literal["json", "console"], Field(description="Log format.")] = "json"
     log_level: Annotated[

@@ -1,6 +1,5 @@
 """A System with more to do and to look at, and a guard that never looks away."""
 
-import socket
 from collections import Counter
 from typing import Any
 
@@ -112,12 +111,6 @@ class Stage(System):
 
         self.aws.faults.after("ModifyImageAttribute|RevokeGrant", check)
         return seen
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def metric(port: int, series: str, **labels: str) -> float:

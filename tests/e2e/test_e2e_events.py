@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from stage import DR, HOME, REPLICATED, STRANGER, A, Stage, free_port, metric
-from systemworld import golden, share
+from stage import DR, HOME, REPLICATED, STRANGER, A, Stage, metric
+from systemworld import free_port, golden, share
 
 from gilder.sandbox.process import wait_for
 from gilder.sandbox.world import World

@@ -2,8 +2,8 @@
 
 import time
 
-from stage import DR, ENCRYPTED, HOME, REPLICATED, STRANGER, A, Stage, free_port, metric
-from systemworld import golden, share
+from stage import DR, ENCRYPTED, HOME, REPLICATED, STRANGER, A, Stage, metric
+from systemworld import free_port, golden, share
 
 from gilder.sandbox.breakage import can_launch
 

@@ -1,8 +1,8 @@
 """What /metrics says of a running operator: who may launch, what was held back, how old it is."""
 
 from buildstage import SSM_GATE, Works, built
-from stage import ENCRYPTED, HOME, A, B, Stage, free_port, metric
-from systemworld import golden, share
+from stage import ENCRYPTED, HOME, A, B, Stage, metric
+from systemworld import free_port, golden, share
 
 
 def test_shares_and_views_are_measured(stage: Stage) -> None:

@@ -1,5 +1,6 @@
 """A whole world with words for what the tests of the running operator do and look at."""
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -140,6 +141,12 @@ class System:
             if not key.action.startswith(READS):
                 found[key.action] = found.get(key.action, 0) + count
         return found
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def golden(name: str = "base", **spec: Any) -> Object:

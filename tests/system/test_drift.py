@@ -1,21 +1,13 @@
 """What is broken by hand is put back, and told."""
 
-import socket
-
 import requests
-from systemworld import System, golden, share
+from systemworld import System, free_port, golden, share
 
 from gilder.sandbox.breakage import can_launch
 
 A, STRANGER = "222222222222", "999999999999"
 HOME = "eu-west-1"
 ENCRYPTED = {"encryption": {"kmsKeyId": "alias/golden"}}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def test_every_kind_of_drift_heals_and_shows(system: System) -> None:

@@ -102,7 +102,7 @@ class Controller:
         self._published = published if published is not None else PublishedList()
         self._access = AccessWatch(settings)
         self._access.start(fleet.file)
-        self.ready = False
+        self._swept = time.monotonic()  # when the last sweep began
 
     async def start(self) -> None:
         """List everything once, so that no plan is made with half of the shares; then work."""
@@ -125,12 +125,11 @@ class Controller:
             asyncio.create_task(_kept_up(self._watch_published)),
             asyncio.create_task(_kept_up(self._watch_access)),
         ]
+        self._swept = time.monotonic()
         self._listen()
-        self.ready = True
 
     async def stop(self) -> None:
         """Finish the actions under way, start no more, write what came of them."""
-        self.ready = False
         if self._drift is not None:
             self._drift.stop()
         self._fleet.stop()
@@ -141,6 +140,21 @@ class Controller:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._fleet.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def troubles(self, now: float, longest: float) -> list[str]:
+        """Why the work does not proceed, by what took longer than `longest` seconds."""
+        ended = [t for t in self._tasks if t.done() and not t.cancelled()]
+        found = [f"a task has failed: {t.exception()!r}" for t in ended if t.exception()]
+        for queue in (self._images, self._shares):
+            working, waiting = queue.longest(), queue.waiting()
+            if working is not None and now - working[1] > longest:
+                found.append(f"{working[0]} has been worked on for {now - working[1]:.0f} s")
+            elif working is None and waiting is not None and now - waiting > longest:
+                found.append(f"work has waited for {now - waiting:.0f} s")
+        late = now - self._swept - self.settings.resync_seconds
+        if late > longest:
+            found.append(f"the sweep for drift is {late:.0f} s late")
+        return found
 
     # Events from AWS
 
@@ -272,6 +286,7 @@ class Controller:
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             metrics.SWEEPS.inc()
+            self._swept = time.monotonic()
             await self._listed()  # also finds what a broken watch has missed
             since = time.monotonic()
             await asyncio.to_thread(self._fleet.prefetch, self.store.needs(), since)
@@ -330,9 +345,7 @@ class Controller:
         try:
             return self._maps.replace(await asyncio.to_thread(list, maps), wanted)
         except (ApiException, HTTPError) as error:
-            told = getattr(error, "reason", None) or str(error)
-            log.warning("listing ConfigMaps failed", error=told)
-            self._maps.failed(f"ConfigMaps cannot be listed: {told}")
+            self._maps.failed(_not_listed(error))
             return set()
 
     async def _list_published(self) -> set[Key]:
@@ -345,9 +358,7 @@ class Controller:
         try:
             return self._published.replace(await asyncio.to_thread(list, maps), began, wanted)
         except (ApiException, HTTPError) as error:
-            told = getattr(error, "reason", None) or str(error)
-            log.warning("listing ConfigMaps failed", error=told)
-            self._published.failed(f"ConfigMaps cannot be listed: {told}")
+            self._published.failed(_not_listed(error))
             return set()
 
     async def _list_jobs(self) -> set[Key]:
@@ -571,6 +582,12 @@ class Controller:
             metrics.ACTIONS.labels(key.kind, kind, "ok" if result.done else "failed").inc()
             if outcome.drift and result.done:
                 metrics.DRIFT.labels(key.kind, key.namespace, key.name, kind).inc()
+
+
+def _not_listed(error: ApiException | HTTPError) -> str:
+    told = getattr(error, "reason", None) or str(error)
+    log.warning("listing ConfigMaps failed", error=told)
+    return f"ConfigMaps cannot be listed: {told}"
 
 
 def _requests(ids: tuple[str, ...]) -> dict[str, str]:

@@ -85,6 +85,11 @@ class Kube:
         found: dict[str, Any] = call(*where, **asked)
         return found
 
+    def probe(self, namespaces: tuple[str, ...]) -> None:
+        """Raise what is wrong, be it the API, the CRDs or what we may do."""
+        inside = f"/namespaces/{namespaces[0]}" if namespaces else ""
+        self._request("GET", f"/apis/{GROUP}/{VERSION}{inside}/{PLURALS['GoldenImage']}?limit=1")
+
     def patch_status(self, key: Key, body: Body, status: Mapping[str, Any]) -> Body | None:
         """Write the status if it differs from the one in `body`; the object as it is then."""
         change = merge_patch(body.get("status") or {}, status)

@@ -3,14 +3,12 @@
 import asyncio
 import os
 import signal
-from dataclasses import dataclass
-from http import HTTPStatus
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import kopf
 import structlog
-from aiohttp import web
 from prometheus_client import start_http_server
 
 from gilder.api.names import GROUP, VERSION
@@ -18,7 +16,7 @@ from gilder.aws.accounts import Accounts
 from gilder.aws.limits import Limits
 from gilder.aws.sessions import Sessions
 from gilder.config import Settings
-from gilder.handlers import metrics
+from gilder.handlers import health, metrics
 from gilder.handlers.controller import Controller
 from gilder.handlers.joblist import JobList, ListedJobs
 from gilder.handlers.kube import PAGE, PLURALS, Kube
@@ -60,31 +58,36 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
                 settings.watching.label_selectors[GROUP, VERSION, plural] = mine.selector
         if mine.metrics_port:
             start_http_server(mine.metrics_port, addr=mine.listen)
-        health = Health()
+        told = running["health"] = health.Health(mine.stuck_seconds)
         if mine.health_port:
-            running["probe"] = await _serve_health(mine, health)
+            running["probe"] = await health.serve(told, mine.listen, mine.health_port)
         kube = await asyncio.to_thread(Kube)
+        told.kubernetes = partial(kube.probe, mine.namespace_list)
         if mine.lease:
             identity = f"{os.uname().nodename}-{uuid4()}"
             leader = Leader(kube, mine.lease, identity, duration=mine.lease_seconds)
-            health.ready = True  # a replica that stands by is as it should be
+            told.standby = True
             await _lead(leader)
+            told.standby = False
             running["leader"] = leader
         jobs = JobList()
         maps = MapList()
         published = PublishedList()
         fleet = _fleet(mine, kube, jobs, maps, published)
+        told.aws = fleet.own.sessions.account
         metrics.VIEW_AGES.source = fleet.ages
         if mine.lease:
             running["leader"].keep(lambda: _lost(fleet))
         controller = Controller(mine, kube, fleet, jobs, maps, published)
         await controller.start()
         running["controller"] = controller
-        health.ready = True
+        told.controller = controller
         metrics.LEADING.set(1)
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
+        if (told := running.get("health")) is not None:
+            told.stopping = True
         if (controller := running.pop("controller", None)) is not None:
             await asyncio.wait_for(controller.stop(), STOP_SECONDS)
         if (leader := running.pop("leader", None)) is not None:
@@ -162,29 +165,3 @@ def _lost(fleet: Fleet) -> None:
     """Another replica may act now: begin no further action, and end the process in order."""
     fleet.stop()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-@dataclass
-class Health:
-    """What the probes tell."""
-
-    ready: bool = False
-
-
-async def _serve_health(settings: Settings, health: Health) -> web.AppRunner:
-    """/healthz says that the loop turns; /readyz that the first listing is done."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_: web.Request) -> web.Response:
-        if health.ready:
-            return web.Response(text="ok\n")
-        return web.Response(text="starting\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
-
-    app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, settings.listen, settings.health_port).start()
-    return runner

@@ -23,7 +23,8 @@ class WorkQueue(Generic[K]):
         self._ready: dict[Hashable, dict[K, float]] = {}
         self._later: list[tuple[float, int, K, float]] = []
         self._due: dict[K, float] = {}  # the earliest time in _later that counts
-        self._working: set[K] = set()
+        self._working: dict[K, float] = {}  # since when
+        self._moved = time.monotonic()  # when work was last taken, or there was none
         self._failures: dict[K, int] = {}
         self._number = itertools.count()
         self._wake = asyncio.Condition()
@@ -50,7 +51,7 @@ class WorkQueue(Generic[K]):
             while not self._closed:
                 self._ripen()
                 if (found := self._next()) is not None:
-                    self._working.add(found[0])
+                    self._working[found[0]] = self._moved = time.monotonic()
                     self._due.pop(found[0], None)
                     return found
                 pause = self._later[0][0] - time.monotonic() if self._later else None
@@ -62,7 +63,7 @@ class WorkQueue(Generic[K]):
 
     async def done(self, key: K) -> None:
         async with self._wake:
-            self._working.discard(key)
+            self._working.pop(key, None)
             self._wake.notify_all()
 
     def backoff(self, key: K) -> float:
@@ -82,7 +83,17 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return sum(len(keys) for keys in self._ready.values()) + len(self._working)
 
+    def longest(self) -> tuple[K, float] | None:
+        """What has been worked on for longest, and since when (monotonic)."""
+        return min(self._working.items(), key=lambda item: item[1], default=None)
+
+    def waiting(self) -> float | None:
+        """Since when work has waited without any being taken (monotonic); None: there is none."""
+        return self._moved if self._ready else None
+
     def _put(self, key: K, since: float) -> None:
+        if not self._ready:
+            self._moved = time.monotonic()
         keys = self._ready.setdefault(self._group(key), {})
         keys[key] = max(since, keys.get(key, since))
 
