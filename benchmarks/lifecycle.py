@@ -9,15 +9,13 @@ portable figures: the wall times are those of the emulators on this machine.
 """
 
 import argparse
-import json
-import os
 import sys
 import tempfile
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from run import ENVIRONMENT, REGIONS, Bench, Phase, Reads, Run, obj, show
+from run import ENVIRONMENT, REGIONS, Bench, Reads, Run, compare, obj
 
 from gilder.sandbox.aws.seed import make_key, make_snapshot, register
 from gilder.sandbox.world import World
@@ -110,27 +108,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, action="append", help="may be given several times")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
-    runs = []
-    for images in given.images or [100]:
-        # One AWS per process: each workload runs in a child.
-        reader, writer = os.pipe()
-        if (child := os.fork()) == 0:
-            os.close(reader)
-            os.write(writer, json.dumps(asdict(measure(images))).encode())
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            text = pipe.read()
-        os.waitpid(child, 0)
-        if not text:
-            return 1
-        found = json.loads(text)
-        found["phases"] = [Phase(**p) for p in found["phases"]]
-        runs.append(Run(**found))
-    show(runs)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n")
-    return 0
+    return compare([partial(measure, n) for n in given.images or [100]], given.json)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -280,23 +280,15 @@ def _actions(phases: list[Phase]) -> list[str]:
     return sorted(most, key=lambda a: (-most[a], a))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--images", type=int, action="append", help="may be given several times")
-    parser.add_argument("--accounts", type=int, default=10)
-    parser.add_argument("--shares", type=int, help="by default one per image")
-    parser.add_argument("--no-events", action="store_true", help="without a queue of events")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    given = parser.parse_args()
+def compare(workloads: Iterable[Callable[[], Run]], file: Path | None) -> int:
+    """Measure each, show them side by side, and write the figures to a file; the exit code."""
     runs = []
-    for images in given.images or [10, 100, 1000]:
+    for measured in workloads:
         # One AWS per process: each workload runs in a child.
         reader, writer = os.pipe()
         if (child := os.fork()) == 0:
             os.close(reader)
-            shares = images if given.shares is None else given.shares
-            run = measure(images, given.accounts, shares, not given.no_events)
-            os.write(writer, json.dumps(asdict(run)).encode())
+            os.write(writer, json.dumps(asdict(measured())).encode())
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as pipe:
@@ -308,9 +300,25 @@ def main() -> int:
         found["phases"] = [Phase(**p) for p in found["phases"]]
         runs.append(Run(**found))
     show(runs)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n")
+    if file:
+        file.write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n")
     return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--images", type=int, action="append", help="may be given several times")
+    parser.add_argument("--accounts", type=int, default=10)
+    parser.add_argument("--shares", type=int, help="by default one per image")
+    parser.add_argument("--no-events", action="store_true", help="without a queue of events")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    given = parser.parse_args()
+
+    def workload(images: int) -> Callable[[], Run]:
+        shares = images if given.shares is None else given.shares
+        return lambda: measure(images, given.accounts, shares, not given.no_events)
+
+    return compare([workload(n) for n in given.images or [10, 100, 1000]], given.json)
 
 
 if __name__ == "__main__":

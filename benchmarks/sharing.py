@@ -11,17 +11,15 @@ figures: the wall times are those of the emulators on this machine.
 """
 
 import argparse
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from moto.kms.models import kms_backends
-from run import ENVIRONMENT, NAMESPACE, REGIONS, Bench, Phase, Reads, Run, obj, show
+from run import ENVIRONMENT, NAMESPACE, REGIONS, Bench, Reads, Run, compare, obj
 
 from gilder.sandbox.aws.seed import make_key
 from gilder.sandbox.world import World
@@ -184,27 +182,8 @@ def main() -> int:
     parser.add_argument("--accounts", type=int, action="append", help="as often as --images")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
-    runs = []
-    for images, accounts in zip(given.images or [20], given.accounts or [100], strict=True):
-        # One AWS per process: each workload runs in a child.
-        reader, writer = os.pipe()
-        if (child := os.fork()) == 0:
-            os.close(reader)
-            os.write(writer, json.dumps(asdict(measure(images, accounts))).encode())
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            text = pipe.read()
-        os.waitpid(child, 0)
-        if not text:
-            return 1
-        found = json.loads(text)
-        found["phases"] = [Phase(**p) for p in found["phases"]]
-        runs.append(Run(**found))
-    show(runs)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n")
-    return 0
+    sizes = zip(given.images or [20], given.accounts or [100], strict=True)
+    return compare([partial(measure, *size) for size in sizes], given.json)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ from gilder.core.results import Result
 from gilder.core.retention import asked
 from gilder.core.times import moment, passed, rfc3339
 from gilder.core.versions import ImagePlan, plan_image
-from gilder.core.wanted import Source, Wanted, wanted
+from gilder.core.wanted import Source, Wanted, remember, wanted
 
 THIRD = "us-east-1"
 REGIONS = (HOME, DR, THIRD)
@@ -478,6 +478,8 @@ class Life:
         if action.token in self.cloud.tokens:
             return
         version = action.tags[TAG_VERSION]
+        if int(version) in self.disturbed and not self._recalled(int(version), owned):
+            self.numbers.pop(version, None)  # neither tags nor status tell of it any more
         source_of = self.numbers.setdefault(version, action.tags[TAG_SOURCE])
         assert source_of == action.tags[TAG_SOURCE], f"number {version} is given twice"
         keys = frozenset({action.key} if action.key else ())
@@ -495,6 +497,10 @@ class Life:
             gates = source.tags.get(TAG_GATES, "")
             assert gates != "pending", "what was not checked is not copied"
             assert not gates.startswith("failed")
+
+    def _recalled(self, version: int, owned: Sequence[Image]) -> bool:
+        memory = remember(self.written.status)
+        return version <= max([i.version for i in owned] + [memory.highest], default=0)
 
     def _announced(self, id_: str, action: str, region: str) -> None:
         since = self.written.told.get((id_, action))

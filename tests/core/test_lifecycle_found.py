@@ -262,3 +262,16 @@ def test_a_refused_restore_counts_as_gone_for_an_hour(monkeypatch: pytest.Monkey
     assert views.restorable(DR) == {"ami-1": "a", "ami-2": "b"}
     now[0] = 3601.0
     assert views.restorable(HOME) == {"ami-1": "a", "ami-2": "b"}
+
+
+def test_a_copy_of_what_is_left_while_the_source_is_unknown_stays() -> None:
+    """Not made and removed in turn, for the newer version whose home AMI is gone."""
+    w = life(versions=1, replicas=[{"region": DR}], promotion={"mode": "Manual"})
+    w.spec["retention"] = {"keep": 1}
+    for gone in [*(i for i in w.cloud.owned() if i.version == 1 and i.region == DR),
+                 of_version(w, 2)]:  # fmt: skip
+        w.cloud.deregister(gone, snapshots=True)
+    w.written = w.before[0]
+    w.source = image(99)  # which cannot be found
+    w.settle()
+    assert {(i.version, i.region) for i in w.cloud.owned()} == {(1, HOME), (1, DR), (2, DR)}

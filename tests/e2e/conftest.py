@@ -11,6 +11,7 @@ from gilder.sandbox.world import World
 
 sys.path.append(str(Path(__file__).parents[1] / "system"))
 
+from publishstage import Published
 from stage import Stage
 
 
@@ -19,3 +20,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     with World(tmp_path) as world:
         world.aws.requests.reset()
         yield Stage(world)
+
+
+@pytest.fixture
+def published(stage: Stage) -> Published:
+    return Published(stage)

@@ -126,3 +126,8 @@ class Published:
 
 def publishing(name: str = "base", publish: Object | None = None, **spec: Any) -> Object:
     return golden(name, publish=publish or PARAMETER, **spec)
+
+
+def poll(stage: Stage, **settings: Any) -> None:
+    """Start the operator, with looks that follow one another soon."""
+    stage.start(POLL_SECONDS="1", **settings)

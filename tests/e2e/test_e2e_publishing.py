@@ -5,18 +5,8 @@ What is told is read back from AWS and Kubernetes.
 
 from typing import Any
 
-import pytest
-from publishstage import EVERYWHERE, MAP, NAME, PARAMETER, REPLICA, Published, publishing
+from publishstage import EVERYWHERE, MAP, NAME, PARAMETER, REPLICA, Published, poll, publishing
 from stage import DR, HOME, Stage
-
-
-@pytest.fixture
-def published(stage: Stage) -> Published:
-    return Published(stage)
-
-
-def poll(stage: Stage, **settings: Any) -> None:
-    stage.start(POLL_SECONDS="1", **settings)
 
 
 def test_a_version_is_told_everywhere_and_followed(stage: Stage, published: Published) -> None:

@@ -23,11 +23,6 @@ FILE: Object = {
 }
 
 
-@pytest.fixture
-def published(stage: Stage) -> Published:
-    return Published(stage)
-
-
 def to(*accounts: str, name: str = "/out/{name}") -> Object:
     return {"ssmParameter": {"name": name, "accounts": list(accounts)}}
 

@@ -2,18 +2,8 @@
 
 from typing import Any
 
-import pytest
-from publishstage import EVERYWHERE, MAP, NAME, PARAMETER, REPLICA, Published, publishing
+from publishstage import EVERYWHERE, MAP, NAME, PARAMETER, REPLICA, Published, poll, publishing
 from stage import DR, ENCRYPTED, HOME, Stage
-
-
-@pytest.fixture
-def published(stage: Stage) -> Published:
-    return Published(stage)
-
-
-def poll(stage: Stage, **settings: Any) -> None:
-    stage.start(POLL_SECONDS="1", **settings)
 
 
 def told_everywhere(stage: Stage, published: Published, policy: str) -> dict[str, str]:

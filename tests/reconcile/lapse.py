@@ -128,6 +128,14 @@ class Lapse:
         )
         return made
 
+    def recycle(self) -> None:
+        """Have the Recycle Bin keep AMIs and snapshots for a week."""
+        for kind in ("EC2_IMAGE", "EBS_SNAPSHOT"):
+            self.aws.client("rbin").create_rule(
+                ResourceType=kind,
+                RetentionPeriod={"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"},
+            )
+
     def roll(self, count: int, apart: float = HOUR) -> None:
         """That many versions more, one after the other."""
         first = self.status.latest.version if self.status.latest else 0

@@ -1,37 +1,11 @@
 """What the lifecycle itself changes is no drift; and a DR Region that is silent grows stale."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import pytest
 from lapse import DAY, DR, HOUR, KEY, Lapse
-
-from gilder.sandbox.aws.server import SandboxAws, start_aws
 
 Make = Callable[..., Lapse]
 REPLICA = {"region": DR, **KEY}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxAws]:
-    with start_aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-def make(server: SandboxAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    server.reset()
-    for name, value in server.client_env().items():
-        monkeypatch.setenv(name, value)
-    made: list[Lapse] = []
-
-    def begin(**spec: Any) -> Lapse:
-        made.append(Lapse(server, **spec))
-        return made[-1]
-
-    yield begin
-    for one in made:
-        one.engine.close()
 
 
 def test_copies_of_a_new_version_are_no_drift_and_one_that_somebody_removed_is(make: Make) -> None:

@@ -150,12 +150,7 @@ def test_a_pin_on_what_is_not_there(make: Make) -> None:
 
 def test_a_pinned_version_comes_back_from_the_recycle_bin(make: Make) -> None:
     base = make(encryption=KEY, retention={"keep": 1, "gracePeriod": "0m", "unusedFor": "0m"})
-    rbin = base.aws.client("rbin")
-    for kind in ("EC2_IMAGE", "EBS_SNAPSHOT"):
-        rbin.create_rule(
-            ResourceType=kind,
-            RetentionPeriod={"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"},
-        )
+    base.recycle()
     base.roll(1)
     first = base.ami(1)
     base.roll(1)
@@ -173,11 +168,7 @@ def test_a_pinned_version_comes_back_from_the_recycle_bin(make: Make) -> None:
 def test_the_released_version_comes_back_from_the_recycle_bin(make: Make) -> None:
     """While a newer one is held back, and somebody deregistered what is released."""
     base = make(encryption=KEY, promotion={"mode": "Manual"})
-    for kind in ("EC2_IMAGE", "EBS_SNAPSHOT"):
-        base.aws.client("rbin").create_rule(
-            ResourceType=kind,
-            RetentionPeriod={"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"},
-        )
+    base.recycle()
     base.annotations[PROMOTE] = "1"
     base.settle()
     base.publish("os-2")

@@ -363,12 +363,7 @@ def test_a_region_that_cannot_be_read_loses_nothing(make: Make) -> None:
 
 def test_an_ami_in_the_recycle_bin_is_had_back(make: Make) -> None:
     base = make(encryption=KEY)
-    rbin = base.aws.client("rbin")
-    for kind in ("EC2_IMAGE", "EBS_SNAPSHOT"):
-        rbin.create_rule(
-            ResourceType=kind,
-            RetentionPeriod={"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"},
-        )
+    base.recycle()
     base.roll(1)
     first = base.ami(1)
     ec2 = base.aws.client("ec2")

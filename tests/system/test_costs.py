@@ -1,26 +1,13 @@
 """What a workload costs in AWS calls: the figures of docs/benchmarks.md are limits."""
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "run.py"
 
-
-def benchmark() -> ModuleType:
-    import sys
-
-    spec = importlib.util.spec_from_file_location("benchmark_run", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_twenty_images_in_three_regions_for_ten_accounts() -> None:
-    run = benchmark().measure(images=20, accounts=10, shares=1)
+def test_twenty_images_in_three_regions_for_ten_accounts(
+    load_benchmark: Callable[[str], ModuleType],
+) -> None:
+    run = load_benchmark("run").measure(images=20, accounts=10, shares=1)
     first, restart, sweep, heal = run.phases
     assert first.calls <= 320
     assert first.aws["CopyImage"] == first.aws["ModifyImageAttribute"] == 60

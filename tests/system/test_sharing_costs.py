@@ -3,15 +3,12 @@
 Counts of the real operator over HTTP, never times; the full size is benchmarks/sharing.py.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 REGIONS = 3
 QUEUE = ("ReceiveMessage", "DeleteMessageBatch")
 Costs = dict[str, int]
@@ -42,15 +39,8 @@ PHASES: tuple[tuple[str, Costs, Costs], ...] = (
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("benchmark_sharing", FOLDER / "sharing.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("sharing")
 
 
 def measured(benchmark: ModuleType, images: int, accounts: int) -> dict[str, Costs]:

@@ -504,6 +504,11 @@ class Published(ApiModel):
     at: Annotated[str | None, Field(description="When it was looked at or written last.")] = None
     message: str = ""
 
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Kind, account, Region and name: there is one entry for each."""
+        return (self.kind, self.account, self.region, self.name)
+
 
 class GoldenImageStatus(ApiModel):
     """What was observed last. AWS tags are the memory: losing this loses nothing."""

@@ -7,7 +7,6 @@ from botocore.exceptions import ClientError
 
 from gilder.aws import errors, parameters, resources
 from gilder.aws.permissions import needs
-from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -117,30 +116,17 @@ def parameter_owner(ssm: "SSMClient", name: str, cluster: str) -> str:
     return parameters.owner(ssm, name, cluster)
 
 
-@needs("ssm:PutParameter", "ssm:AddTagsToResource", "ssm:ListTagsForResource", "ec2:DescribeImages")
-def put_parameter(ssm: "SSMClient", action: PutParameter) -> None:
-    """Write an AMI into a parameter of this account. Raises parameters.NotOursError."""
-    parameters.put(
-        ssm,
-        name=action.name,
-        image=action.image,
-        version=action.version,
-        of=action.owner,
-        cluster=action.cluster,
-        exists=action.exists,
-    )
-
-
-@needs("ssm:DeleteParameter", "ssm:ListTagsForResource")
-def delete_parameter(ssm: "SSMClient", action: DeleteParameter) -> None:
-    """Delete a parameter of ours. Raises parameters.NotOursError."""
-    parameters.delete(ssm, action.name, action.owner, action.cluster)
-
-
-@needs("ssm:RemoveTagsFromResource", "ssm:ListTagsForResource")
-def release_parameter(ssm: "SSMClient", action: ReleaseParameter) -> None:
-    """Take our tags off a parameter. Raises parameters.NotOursError."""
-    parameters.release(ssm, action.name, action.owner, action.cluster)
+@needs(
+    "ssm:PutParameter",
+    "ssm:DeleteParameter",
+    "ssm:AddTagsToResource",
+    "ssm:RemoveTagsFromResource",
+    "ssm:ListTagsForResource",
+    "ec2:DescribeImages",
+)
+def change_parameter(ssm: "SSMClient", action: parameters.Change) -> None:
+    """Write, delete or let go of a parameter of this account. Raises parameters.NotOursError."""
+    parameters.change(ssm, action)
 
 
 def _said(error: ClientError) -> str:

@@ -19,7 +19,6 @@ from gilder.aws.events import region_of
 from gilder.aws.permissions import needs
 from gilder.aws.sessions import Sessions
 from gilder.core.checkup import Finding, State, skew
-from gilder.core.observed import Problem
 
 OF_DRY_RUNS = frozenset({"DryRunOperation", "DryRunOperationException"})
 NOBODY = "/gilder/doctor/no-such-parameter"
@@ -322,7 +321,7 @@ def _asked(call: Call, action: str) -> tuple[State, str]:
         code = errors.code(error)
         if code in OF_DRY_RUNS:
             return "ok", ""
-        found = _problem(error, action)
+        found = errors.problem(error, action)
         if found.reason in ("AccessDenied", "CredentialsUnusable", "RoleNotAssumable"):
             return "fail", errors.message(error)
         # Answered for another reason than permission, which AWS looks at first.
@@ -332,9 +331,5 @@ def _asked(call: Call, action: str) -> tuple[State, str]:
     return "ok", ""
 
 
-def _problem(error: BaseException, doing: str) -> Problem:
-    return errors.problem(error, doing)
-
-
 def _said(error: BaseException, doing: str) -> str:
-    return _problem(error, doing).message
+    return errors.problem(error, doing).message

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gilder.api.names import TAG_CLUSTER, TAG_IMAGE, TAG_PREFIX, TAG_VERSION
 from gilder.aws.permissions import needs
+from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
@@ -134,6 +135,28 @@ def release(ssm: "SSMClient", name: str, of: str, cluster: str) -> None:
         ssm.remove_tags_from_resource(ResourceType="Parameter", ResourceId=name, TagKeys=ours)
     except ssm.exceptions.InvalidResourceId:
         return
+
+
+Change = PutParameter | DeleteParameter | ReleaseParameter
+
+
+def change(ssm: "SSMClient", action: Change) -> None:
+    """Carry out an action; raises what `put`, `delete` and `release` do."""
+    match action:
+        case PutParameter():
+            put(
+                ssm,
+                name=action.name,
+                image=action.image,
+                version=action.version,
+                of=action.owner,
+                cluster=action.cluster,
+                exists=action.exists,
+            )
+        case DeleteParameter():
+            delete(ssm, action.name, action.owner, action.cluster)
+        case ReleaseParameter():
+            release(ssm, action.name, action.owner, action.cluster)
 
 
 def _check(ssm: "SSMClient", name: str, of: str, cluster: str) -> None:

@@ -81,7 +81,7 @@ def agenda(
     before = {(t.account, t.region, t.name): t for t in want.memory.published if t.account}
     if not before and (spec is None or not spec.accounts or leaving):
         return Agenda()
-    name = spec.named(want.namespace, want.name) if spec is not None and not leaving else ""
+    name = want.parameter if not leaving else ""
     accounts = sorted(spec.accounts) if spec is not None and name else []
     listed = frozenset(accounts)
     regions = regions_of(want.spec)
@@ -168,7 +168,7 @@ def troubles(want: Wanted, told: Iterable[Published]) -> tuple[Problem, ...]:
     spec = want.spec.publish.ssm_parameter if want.spec.publish is not None else None
     if spec is None:
         return ()
-    name, regions = spec.named(want.namespace, want.name), regions_of(want.spec)
+    name, regions = want.parameter, regions_of(want.spec)
     found: dict[str, list[Published]] = {}
     for one in told:
         wanted = one.account in spec.accounts and one.region in regions and one.name == name

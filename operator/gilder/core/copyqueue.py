@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from gilder.core.actions import AnyAction, CopyImage
 from gilder.core.observed import RegionView
+from gilder.core.plan import sooner
 from gilder.core.slots import POLL
 from gilder.core.versions import ImagePlan
 
@@ -26,11 +27,10 @@ def hold_back(plan: ImagePlan, waiting: Collection[CopyImage]) -> ImagePlan:
     told = tuple(
         f"a free place among the copies into {r} (GILDER_MAX_COPIES)" for r in sorted(regions)
     )
-    known = plan.plan.retry_after
     narrowed = replace(
         plan.plan,
         actions=rest,
         waiting=(*plan.plan.waiting, *told),
-        retry_after=POLL if known is None else min(known, POLL),
+        retry_after=sooner(plan.plan.retry_after, POLL),
     )
     return replace(plan, plan=narrowed, queued=plan.queued | regions)

@@ -15,11 +15,10 @@ from gilder.core.actions import (
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Use
 from gilder.core.plan import Draft, Plan, freeze
-from gilder.core.retention import BLOCKED_POLL, REPORT_AGE, REPORT_POLL
+from gilder.core.retention import BLOCKED_POLL, REPORT_AGE, REPORT_POLL, asks_others
+from gilder.core.slots import POLL
 from gilder.core.times import passed
 from gilder.core.wanted import Wanted
-
-POLL = 15.0
 
 
 def asked_on_deletion(want: Wanted, seen: Observed) -> dict[str, dict[str, bool]]:
@@ -47,24 +46,19 @@ def plan_deletion(want: Wanted, seen: Observed, uses: Mapping[str, Use], now: da
     owned = seen.owned(want.cluster, want.key)
     for image in sorted(owned, key=lambda i: (i.region == want.spec.region, i.version)):
         if policy == "Orphan":
-            _let_go(image, draft)
+            _let_go(image.region, (image.id, *image.snapshots), image.tags, draft)
         elif image.region == want.spec.region and _goes_elsewhere(want, draft):
             continue  # Regions are worked on side by side, so home comes in a later look
         elif _may_go(want, image, uses.get(image.id), now, draft):
             draft.do(
                 DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
             )
-    known = {s for i in owned for s in i.snapshots}
     for region, view in sorted(seen.regions.items()):
-        used = {s for i in view.images.values() for s in i.snapshots}
-        for snapshot in view.parts(want.cluster, want.key):
-            if snapshot.id in known or snapshot.id in used:
-                continue
+        for snapshot in view.spare(want.cluster, want.key, owned):
             if policy == "Delete":
                 draft.do(DeleteSnapshot(region=region, snapshot=snapshot.id))
             else:
-                keys = tuple(sorted(k for k in snapshot.tags if k.startswith(TAG_PREFIX)))
-                draft.do(UntagResources(region=region, resources=(snapshot.id,), keys=keys))
+                _let_go(region, (snapshot.id,), snapshot.tags, draft)
     return freeze(draft)
 
 
@@ -74,10 +68,9 @@ def _goes_elsewhere(want: Wanted, draft: Draft) -> bool:
     return any(a.region != want.spec.region for a in going)
 
 
-def _let_go(image: Image, draft: Draft) -> None:
-    keys = tuple(sorted(k for k in image.tags if k.startswith(TAG_PREFIX)))
-    ids = (image.id, *image.snapshots)
-    draft.do(UntagResources(region=image.region, resources=ids, keys=keys))
+def _let_go(region: str, ids: tuple[str, ...], tags: Mapping[str, str], draft: Draft) -> None:
+    keys = tuple(sorted(k for k in tags if k.startswith(TAG_PREFIX)))
+    draft.do(UntagResources(region=region, resources=ids, keys=keys))
 
 
 def _may_go(want: Wanted, image: Image, use: Use | None, now: datetime, draft: Draft) -> bool:
@@ -89,14 +82,11 @@ def _may_go(want: Wanted, image: Image, use: Use | None, now: datetime, draft: D
         else:
             # An old report is asked anew below.
             told = passed(use.reported_at, now) < BLOCKED_POLL
-            asks = retention is None or retention.check_other_accounts
-            by = ", ".join((*use.by, *(use.others if told and asks else ())))
+            by = ", ".join((*use.by, *(use.others if told and asks_others(retention) else ())))
         if by:
             _stays(image, by, draft)
             return False
-        if (retention is None or retention.check_other_accounts) and not _reported(
-            want, image, use or Use(), now, draft
-        ):
+        if asks_others(retention) and not _reported(want, image, use or Use(), now, draft):
             return False
     return _unprotected(image, retention, draft)
 

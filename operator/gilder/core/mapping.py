@@ -69,7 +69,7 @@ def plan_map(
     if not maps.known:
         return set()
     left = {m.name for m in maps.mine} | {name}
-    return {(t.kind, t.account, t.region, t.name) for t in told if t.name not in left}
+    return {t.place for t in told if t.name not in left}
 
 
 def plan_map_end(want: Wanted, maps: Maps, draft: Draft) -> None:
@@ -115,7 +115,7 @@ def _put(
 ) -> bool:
     there = maps.named(name)
     data = _data(want, image, there.data if there is not None else {})
-    told = next((t for t in want.memory.published if (t.kind, t.name) == ("ConfigMap", name)), None)
+    told = want.memory.told(("ConfigMap", "", "", name))
     home = image.served[want.spec.region]
     record = Published(
         kind="ConfigMap", name=name, image_id=home.id, version=home.version or image.version

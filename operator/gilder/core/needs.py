@@ -13,7 +13,7 @@ from gilder.core.promotion import COPIES
 from gilder.core.recipes import device_keys, recipe_name
 from gilder.core.retention import DEREGISTER
 from gilder.core.shares import Place, Share
-from gilder.core.slots import ami_name
+from gilder.core.slots import ami_name, named
 from gilder.core.wanted import Wanted
 from gilder.core.work import SeenJob, WorkNeeds, job_of
 
@@ -114,10 +114,7 @@ def restorable(want: Wanted, found: Mapping[str, str]) -> dict[str, str]:
     """Of the AMIs in a Recycle Bin those of this GoldenImage: by status, or else by their name,
     since a Recycle Bin does not tell tags. Those of others are none of its business."""
     known = {k.image_id for k in want.memory.images.values()}
-    naming = want.spec.naming.template
-    for key, value in (("namespace", want.namespace), ("name", want.name)):
-        naming = naming.replace("{" + key + "}", value)
-    number = re.escape(naming).replace(re.escape("{version}"), "[0-9]+")
+    number = re.escape(named(want)).replace(re.escape("{version}"), "[0-9]+")
     pattern = re.compile(rf"{number}(-r[0-9]+)?")
     pinned = ami_name(want, want.spec.pinned_version or 0)
     return {i: n for i, n in found.items() if i in known or n == pinned or pattern.fullmatch(n)}
@@ -127,8 +124,7 @@ def published(want: Wanted) -> dict[str, RegionNeeds]:
     """Where the released version is told, or was; nothing of an image that tells and told none."""
     spec, needs = want.spec, dict[str, RegionNeeds]()
     publish = spec.publish
-    if publish is not None and publish.ssm_parameter is not None:
-        name = publish.ssm_parameter.named(want.namespace, want.name)
+    if name := want.parameter:
         needs = dict.fromkeys(regions_of(spec), RegionNeeds(published=frozenset({name})))
     for one in publish.launch_templates if publish is not None else ():
         region = one.region or spec.region
@@ -145,6 +141,14 @@ def published(want: Wanted) -> dict[str, RegionNeeds]:
             need = RegionNeeds(published=frozenset({told.name}))
             needs[told.region] = needs.get(told.region, NOTHING) | need
     return needs
+
+
+def parameters(want: Wanted) -> frozenset[str]:
+    """SSM parameters that a GoldenImage is made from, is published to, or was."""
+    selected = selection(want.spec)
+    source = {selected.ssm_parameter or ""} if selected is not None else set()
+    told = {t.name for t in want.memory.published if t.kind == "Parameter" and not t.account}
+    return frozenset({*source, want.parameter, *told} - {""})
 
 
 def of_unpublishing(want: Wanted) -> dict[str, RegionNeeds]:

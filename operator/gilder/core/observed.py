@@ -61,6 +61,12 @@ class Principals:
 NOBODY = Principals()
 
 
+def _version(tags: Mapping[str, str]) -> int:
+    """The version tag, or 0 where it is absent or was mangled by hand."""
+    text = tags.get(TAG_VERSION, "")
+    return int(text) if text.isdecimal() else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An AMI. `kms_keys` are the key ARNs of its snapshots; `created` is RFC 3339, UTC."""
@@ -101,9 +107,7 @@ class Image:
 
     @property
     def version(self) -> int:
-        """The version tag, or 0 where it is absent or was mangled by hand."""
-        text = self.tags.get(TAG_VERSION, "")
-        return int(text) if text.isdecimal() else 0
+        return _version(self.tags)
 
     @property
     def attempt(self) -> int:
@@ -147,6 +151,10 @@ class Snapshot:
     id: str
     tags: Mapping[str, str] = field(default_factory=dict)
     progress: str = ""  # of a copy under way, such as 45%
+
+    @property
+    def version(self) -> int:
+        return _version(self.tags)
 
 
 class SnapshotIndex(dict[str, Snapshot]):
@@ -246,6 +254,15 @@ class RegionView:
         there = known.tagged(key) if isinstance(known, SnapshotIndex) else known.values()
         ours = {TAG_IMAGE: key, TAG_CLUSTER: cluster}
         return (s for s in there if ours.items() <= s.tags.items())
+
+    def spare(self, cluster: str, key: str, mine: Iterable[Image]) -> list[Snapshot]:
+        """Of `parts` those that no AMI has; `mine` are AMIs of this GoldenImage."""
+        known = {s for i in mine for s in i.snapshots}
+        left = [s for s in self.parts(cluster, key) if s.id not in known]
+        if not left:
+            return []  # which spares a look at all AMIs of the Region
+        used = {s for i in self.images.values() for s in i.snapshots}
+        return [s for s in left if s.id not in used]
 
     def key(self, written: str) -> Key | None:
         found = self.keys.get(written)

@@ -7,6 +7,11 @@ from gilder.core.actions import AnyAction
 from gilder.core.observed import Problem
 
 
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The shorter of two pauses; None is none."""
+    return min((p for p in (one, other) if p is not None), default=None)
+
+
 @dataclass(slots=True)
 class Draft:
     """A plan being written down."""
@@ -34,8 +39,7 @@ class Draft:
 
     def wake(self, seconds: float) -> None:
         """Look again then, though nothing is awaited."""
-        known = self.retry_after
-        self.retry_after = seconds if known is None else min(seconds, known)
+        self.retry_after = sooner(self.retry_after, seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from gilder.core.actions import (
 from gilder.core.mapping import plan_map, plan_map_end
 from gilder.core.needs import regions_of
 from gilder.core.observed import Image, Observed, Problem, RegionView, Use
-from gilder.core.plan import Draft, Plan, freeze
+from gilder.core.plan import Draft, Plan, freeze, sooner
 from gilder.core.published import UNKNOWN, Maps, Parameter, Template
 from gilder.core.retention import DEREGISTER, NO_USES
 from gilder.core.slots import POLL
@@ -35,10 +35,6 @@ AGAIN = "written again, and not seen yet"
 EMPTY = Plan()
 
 Place = tuple[str, str, str, str]  # kind, account, Region, name
-
-
-def place(told: Published) -> Place:
-    return (told.kind, told.account, told.region, told.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +101,7 @@ def _joined(image: ImagePlan, part: Publishing) -> PublishPlan:
         (*image.plan.actions, *part.plan.actions),
         tuple(dict.fromkeys((*image.plan.problems, *part.plan.problems))),
         (*image.plan.waiting, *part.plan.waiting),
-        min(
-            (r for r in (image.plan.retry_after, part.plan.retry_after) if r is not None),
-            default=None,
-        ),
+        sooner(image.plan.retry_after, part.plan.retry_after),
     )
     values = {f.name: getattr(image, f.name) for f in fields(ImagePlan)}
     return PublishPlan(**{**values, "plan": whole}, publishing=part)
@@ -123,9 +116,7 @@ def _parameters(
     found: list[Published],
 ) -> set[Place]:
     """Parameters of the image's own account; those that status has and that are gone."""
-    publish = want.spec.publish
-    spec = publish.ssm_parameter if publish is not None else None
-    name = spec.named(want.namespace, want.name) if spec is not None else ""
+    name = want.parameter
     ready = set()
     for region, ami in sorted(image.served.items()) if name else ():
         if _parameter(want, name, region, ami, image.version, seen, now, draft, found):
@@ -194,7 +185,7 @@ def _parameter(
             Published(kind="Parameter", name=name, region=region, image_id=ami.id, version=number)
         )
         return True
-    told = known(want, ("Parameter", "", region, name))
+    told = want.memory.told(("Parameter", "", region, name))
     same = told is not None and told.image_id == ami.id
     if same and told is not None and told.message:
         waits = passed(told.at, now) < TAKEN
@@ -218,17 +209,16 @@ def _parameter(
     return False
 
 
-def known(want: Wanted, at: Place) -> Published | None:
-    """What status remembers of a place."""
-    return next((t for t in want.memory.published if place(t) == at), None)
+def _where(region: str, account: str) -> str:
+    return f"{region} of account {account}" if account else region
 
 
 def not_ours(
     name: str, region: str, owner: str, key: str, cluster: str, account: str = ""
 ) -> Problem:
     """A parameter that stands in the way of GoldenImage `key`, and how to go on."""
+    where = _where(region, account)
     whose = f"belongs to GoldenImage {owner}" if owner else "was not written by this operator"
-    where = f"{region} of account {account}" if account else region
     return Problem(
         "ParameterNotOurs",
         f"spec.publish.ssmParameter.name: parameter {name} in {where} {whose} and stays as it is. "
@@ -240,7 +230,7 @@ def not_ours(
 
 def not_taken(name: str, region: str, image: str, account: str = "") -> Problem:
     """AWS said yes to a value, and does not show it."""
-    where = f"{region} of account {account}" if account else region
+    where = _where(region, account)
     return Problem(
         "ParameterNotTaken",
         f"spec.publish.ssmParameter: {name} in {where} was set to {image} and does not show it. "
@@ -252,7 +242,7 @@ def not_taken(name: str, region: str, image: str, account: str = "") -> Problem:
 
 def of_other_type(name: str, region: str, other: str, account: str = "") -> Problem:
     """A parameter of ours that cannot hold an AMI, since AWS changes neither of its types."""
-    where = f"{region} of account {account}" if account else region
+    where = _where(region, account)
     return Problem(
         "ParameterOfAnotherType",
         f"spec.publish.ssmParameter.name: parameter {name} in {where} is a {other}, where a "

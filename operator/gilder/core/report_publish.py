@@ -18,7 +18,7 @@ from gilder.core.actions import (
     SetTemplateImage,
 )
 from gilder.core.conditions import Verdict
-from gilder.core.publishing import AGAIN, UNSEEN, Place, PublishPlan, place
+from gilder.core.publishing import AGAIN, UNSEEN, Place, PublishPlan
 from gilder.core.results import Result
 from gilder.core.versions import ImagePlan
 
@@ -33,15 +33,15 @@ def told_published(
     if not isinstance(plan, PublishPlan):
         return old
     part = plan.publishing
-    told = {place(t): t for t in old if not t.account and place(t) not in part.gone}
+    told = {t.place: t for t in old if not t.account and t.place not in part.gone}
     for one in part.seen:
-        before = told.get(place(one))
+        before = told.get(one.place)
         same = before is not None and (before.image_id, before.version) == (
             one.image_id,
             one.version,
         )
         at = before.at if before is not None and same else now
-        told[place(one)] = one.model_copy(update={"at": at})
+        told[one.place] = one.model_copy(update={"at": at})
     for result in results:
         if result.done:
             _carry(told, plan, result, now)
@@ -56,7 +56,7 @@ def after_deletion(told: Sequence[Published], results: Sequence[Result]) -> tupl
         for r in results
         if r.done and isinstance(r.action, DeleteParameter | ReleaseParameter)
     }
-    return tuple(t for t in told if place(t) not in gone)
+    return tuple(t for t in told if t.place not in gone)
 
 
 def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now: str) -> None:
@@ -72,10 +72,10 @@ def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now:
                 at=now,
                 message=UNSEEN,
             )
-            before = told.get(place(one))
+            before = told.get(one.place)
             if before is not None and before.message and before.image_id == one.image_id:
                 one = one.model_copy(update={"message": AGAIN})
-            told[place(one)] = one
+            told[one.place] = one
         case DeleteParameter() if not action.account:
             told.pop(("Parameter", "", action.region, action.name), None)
         case SetTemplateImage():
@@ -89,7 +89,7 @@ def _carry(told: dict[Place, Published], plan: PublishPlan, result: Result, now:
                 version=home.version or plan.version if home is not None else plan.version,
                 at=now,
             )
-            told[place(one)] = one
+            told[one.place] = one
         case DeleteConfigMap():
             told.pop(("ConfigMap", "", "", action.name), None)
         case _:

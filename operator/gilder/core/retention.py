@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from gilder.api.goldenimage import Leftover, Retiring
 from gilder.api.lifecycle import Retention, seconds
-from gilder.api.names import TAG_ADOPTED, TAG_VERSION
+from gilder.api.names import TAG_ADOPTED
 from gilder.core.actions import (
     DeleteSnapshot,
     DeprecateImage,
@@ -21,7 +21,7 @@ from gilder.core.actions import (
 )
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, RegionView, Use
-from gilder.core.plan import Draft
+from gilder.core.plan import Draft, sooner
 from gilder.core.promotion import COPIES, kept_back
 from gilder.core.times import moment, passed, rfc3339
 from gilder.core.wanted import Wanted
@@ -45,6 +45,7 @@ MODES: Mapping[str, str] = {
     "EnabledWithCooldown": "enabled-with-cooldown",
     "Disabled": "disabled",
 }
+
 NO_USES: Mapping[str, Use] = {}
 
 
@@ -55,12 +56,13 @@ class Standing:
     released: int = 0
     candidate: int = 0
     pinned: int = 0
+    asked: int = 0  # what the source may stand for, while it cannot be read
     closed: frozenset[int] = frozenset()  # that have not passed their gates, as status has it
     images: frozenset[str] = frozenset()  # AMIs that serve, or are to
 
     @property
     def kept(self) -> frozenset[int]:
-        return frozenset({self.released, self.candidate, self.pinned}) - {0}
+        return frozenset({self.released, self.candidate, self.pinned, self.asked}) - {0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class Retirement:
 
 
 NO_RETIREMENT = Retirement()
+
+
+def asks_others(retention: Retention | None) -> bool:
+    """Whether it matters what other accounts use."""
+    return retention is None or retention.check_other_accounts
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class _Pass:
     first: float | None = None  # seconds until the first of what is announced now goes
 
     def announced(self, left: float) -> None:
-        self.first = left if self.first is None else min(left, self.first)
+        self.first = sooner(self.first, left)
 
 
 def fitted(retiring: Sequence[Retiring], most: int = MOST_RETIRING) -> tuple[Retiring, ...]:
@@ -282,7 +289,7 @@ def _retire(
         run.draft.wake(BLOCKED_POLL)
         return
     by = _used(run, retention, image, certain=True)
-    if not by and not scrap and (retention is None or retention.check_other_accounts):
+    if not by and not scrap and asks_others(retention):
         by = _elsewhere(run, image, since)
     protected = action == DEREGISTER and image.protection.startswith("enabled")
     if protected and (retention is None or retention.deregistration_protection is None):
@@ -408,19 +415,16 @@ def _leftovers(
     What may be all that is left of a version that is to stay is told of, and stays.
     """
     want = run.want
-    known = {s for i in mine for s in i.snapshots}
-    spare = [s for s in view.parts(want.cluster, want.key) if s.id not in known]
+    spare = view.spare(want.cluster, want.key, mine)
     if not spare:
         return []
-    used = {s for i in view.images.values() for s in i.snapshots}
     pending = {i.version for i in mine if i.pending}  # whose snapshots are not all named yet
     there = {v for v, i in copies.items() if i.available}
     spent = bool(there.intersection(_good(copies, run.standing)))
     found = []
     for snapshot in spare:
-        text = snapshot.tags.get(TAG_VERSION, "")
-        version = int(text) if text.isdecimal() else 0
-        if snapshot.id in used or version in pending:
+        version = snapshot.version
+        if version in pending:
             continue
         found.append(Leftover(id=snapshot.id, region=view.region, version=version))
         needed = not spent or version in run.standing.kept - there

@@ -36,11 +36,15 @@ NAME_LIMIT = 128  # CreateImage, parameter Name, in the EC2 API reference
 Role = Literal["home", "replica", "intermediate"]
 
 
+def named(want: Wanted) -> str:
+    """spec.naming.template with all but {version} filled in."""
+    filled = want.spec.naming.template.replace("{namespace}", want.namespace)
+    return filled.replace("{name}", want.name)
+
+
 def ami_name(want: Wanted, version: int, suffix: str = "") -> str:
     """The AMI's name, cut to AWS's limit with a digest so that it stays unique."""
-    name = want.spec.naming.template
-    for key, value in (("namespace", want.namespace), ("name", want.name), ("version", version)):
-        name = name.replace("{" + key + "}", str(value))
+    name = named(want).replace("{version}", str(version))
     if len(name) + len(suffix) > NAME_LIMIT:
         name = f"{name[: NAME_LIMIT - 13 - len(suffix)]}-{digest(name, length=12)}"
     return name + suffix

@@ -112,12 +112,7 @@ def plan_templates(
             )
         elif seen.region(region).problem is None and region in served:
             _template(want, field, written, served[region], seen, going, draft, found)
-    told = {
-        (t.kind, t.account, t.region, t.name)
-        for t in want.memory.published
-        if t.kind == "LaunchTemplate"
-    }
-    return told - wanted
+    return {t.place for t in want.memory.published if t.kind == "LaunchTemplate"} - wanted
 
 
 def _template(
@@ -156,14 +151,7 @@ def _template(
             region=region,
         )
         return
-    told = next(
-        (
-            t
-            for t in want.memory.published
-            if (t.kind, t.region, t.name) == ("LaunchTemplate", region, written)
-        ),
-        None,
-    )
+    told = want.memory.told(("LaunchTemplate", "", region, written))
     if default.image != ami.id:
         draft.do(
             SetTemplateImage(

@@ -11,9 +11,10 @@ from typing import Any
 from gilder.api.conditions import Condition, ConditionType
 from gilder.api.goldenimage import GoldenImage, ImageVersion, Published, RegionalImage
 from gilder.api.imageshare import ImageShare, ImageShareSpec, SharedImage
+from gilder.core.conditions import get
 from gilder.core.declared import declare
 from gilder.core.observed import Principals
-from gilder.core.shares import Gilded, Share, last_listed, selects
+from gilder.core.shares import Gilded, Share, last_listed, recorded, selects
 from gilder.core.times import passed
 
 
@@ -231,13 +232,9 @@ def _principals(share: ImageShare, held: Sequence[SharedImage], now: datetime) -
         total = plain.principals
     else:
         total = Principals()
+    claimed = recorded(status)
     for i in held:
-        total |= Principals(
-            frozenset(i.accounts),
-            frozenset(i.organizations),
-            frozenset(i.organizational_units),
-            i.public,
-        )
+        total |= claimed[(i.region, i.image_id)]
     return total.names()
 
 
@@ -249,7 +246,7 @@ def _select(spec: ImageShareSpec) -> str:
 
 
 def _ready(conditions: Sequence[Condition], generation: int) -> Standing:
-    found = next((c for c in conditions if c.type == ConditionType.READY), None)
+    found = get(conditions, ConditionType.READY)
     if found is None:
         return Standing(message="not looked at yet", current=False)
     current = found.observed_generation >= generation

@@ -188,8 +188,9 @@ def plan_image(
     stand = (*served.values(), *copies.values(), *coming.values(), home, released_home)
     standing = Standing(
         serving,
-        max(version, asked),
+        version,
         spec.pinned_version or 0,
+        asked,
         closed,
         frozenset(i.id for i in stand if i is not None),
     )

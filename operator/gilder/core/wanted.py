@@ -86,6 +86,10 @@ class Memory:
     published: tuple[Published, ...] = ()
     regions: frozenset[str] = frozenset()  # where something goes, or is left over
 
+    def told(self, at: tuple[str, str, str, str]) -> Published | None:
+        """What is remembered of a place that is published to, as Published.place has it."""
+        return next((t for t in self.published if t.place == at), None)
+
 
 def remember(status: GoldenImageStatus) -> Memory:
     """Memory of a status; of an empty one when status was lost."""
@@ -147,6 +151,14 @@ class Wanted:
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def parameter(self) -> str:
+        """Name of the SSM parameter of spec.publish; empty: there is none."""
+        publish = self.spec.publish
+        if publish is None or publish.ssm_parameter is None:
+            return ""
+        return publish.ssm_parameter.named(self.namespace, self.name)
 
 
 def wanted(cluster: str, image: GoldenImage) -> Wanted:

@@ -275,7 +275,7 @@ class Applier:
         sessions, region = self._sessions, action.region
         match action:
             case PutParameter() | DeleteParameter() | ReleaseParameter():
-                change_parameter(sessions, action)
+                parameters.change(sessions.ssm(region), action)
             case SetTemplateImage():
                 return templates.set_image(
                     sessions.ec2(region),
@@ -339,32 +339,9 @@ class Applier:
             return made
 
 
-ParameterAction = PutParameter | DeleteParameter | ReleaseParameter
-
-
-def change_parameter(sessions: Sessions, action: ParameterAction) -> None:
-    """Carry out an action on an SSM parameter. Raises NotOursError, and what AWS says."""
-    ssm = sessions.ssm(action.region)
-    match action:
-        case PutParameter():
-            parameters.put(
-                ssm,
-                name=action.name,
-                image=action.image,
-                version=action.version,
-                of=action.owner,
-                cluster=action.cluster,
-                exists=action.exists,
-            )
-        case DeleteParameter():
-            parameters.delete(ssm, action.name, action.owner, action.cluster)
-        case ReleaseParameter():
-            parameters.release(ssm, action.name, action.owner, action.cluster)
-
-
 def _parameter_not_ours(action: AnyAction, owner: str) -> Problem:
     """Somebody took the parameter since it was looked at."""
-    assert isinstance(action, ParameterAction)
+    assert isinstance(action, parameters.Change)
     return not_ours(action.name, action.region, owner, action.owner, action.cluster, action.account)
 
 

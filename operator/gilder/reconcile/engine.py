@@ -30,7 +30,7 @@ from gilder.core.copyqueue import hold_back, under_way
 from gilder.core.deletion import asked_on_deletion, plan_deletion
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Image, Observed, Problem
-from gilder.core.plan import Draft, freeze
+from gilder.core.plan import Draft, freeze, sooner
 from gilder.core.publishing import plan_publish, plan_unpublish, with_abroad
 from gilder.core.recipes import recipe_name
 from gilder.core.report_image import is_drift as image_drifted
@@ -169,8 +169,8 @@ class Engine:
             again = max(again, POLLED)  # nothing moves on by itself
         if any(r.problem and r.problem.permanent and isinstance(r.action, STARTS) for r in results):
             again = -1.0  # refused by AWS or Kubernetes: later, and later each time
-        elif told.again is not None:
-            again = told.again if again is None else min(again, told.again)
+        else:
+            again = sooner(again, told.again)
         return Outcome(
             status,
             (*events, *report.action_events(told.results, drift=False)),
@@ -476,7 +476,7 @@ class Engine:
         if any(not r.done for r in results) and wish is not None:
             wish = max(wish, POLL)  # what AWS refuses is not tried again at once
         if done:
-            wish = POLL if wish is None else min(wish, POLL)
+            wish = sooner(wish, POLL)
         if wish is None:
             return None
         if wish >= POLLED:

@@ -20,6 +20,7 @@ from gilder.core import tenancy
 from gilder.core.declared import declare
 from gilder.core.needs import RegionNeeds
 from gilder.core.observed import Image, Observed, Problem
+from gilder.core.plan import sooner
 from gilder.core.report import action_events
 from gilder.core.report_share import claims, is_drift, report_share
 from gilder.core.results import Result
@@ -199,9 +200,7 @@ class Fleet:
         status, events = report_share(share, mine, plan, results, now, consumers)
         events += action_events(view.results, drift=False)
         problems = [*plan.plan.problems, *(r.problem for r in results)]
-        again = self.own.again(plan.plan.retry_after, results)
-        if view.again is not None:
-            again = view.again if again is None else min(again, view.again)
+        again = sooner(self.own.again(plan.plan.retry_after, results), view.again)
         return Outcome(
             status,
             tuple(events),

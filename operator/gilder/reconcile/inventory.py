@@ -217,8 +217,7 @@ class Inventory:
             self._mapped.add(meta.key)
         if image.spec.gates is not None and image.spec.gates.ssm is not None:
             self._test_regions.add(image.spec.region)
-        regions = needs.of_image(self._wants[meta.key]).values()
-        names = frozenset(n for r in regions for n in r.parameters | r.published)
+        names = needs.parameters(self._wants[meta.key])
         if names:
             self._tells[meta.key] = names
         for name in names:

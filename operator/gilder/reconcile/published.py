@@ -24,7 +24,8 @@ from gilder.core.abroad import (
 )
 from gilder.core.actions import DeleteParameter, PutParameter, ReleaseParameter
 from gilder.core.observed import Image, Problem
-from gilder.core.publishing import Place, known, not_ours, not_taken, of_other_type, place, refused
+from gilder.core.plan import sooner
+from gilder.core.publishing import Place, not_ours, not_taken, of_other_type, refused
 from gilder.core.results import Result
 from gilder.core.times import rfc3339
 from gilder.core.wanted import Wanted
@@ -76,7 +77,7 @@ class ConsumerParameters:
         )
         release = leaving and want.spec.deletion_policy == "Orphan"
         done = list(self._pool.map(lambda todo: self._account(want, todo, release), plan.due))
-        told: dict[Place, Published | None] = {place(t): t for t in plan.told}
+        told: dict[Place, Published | None] = {t.place: t for t in plan.told}
         for one in done:
             told |= one.told
         left = tuple(t for t in told.values() if t is not None)
@@ -85,8 +86,7 @@ class ConsumerParameters:
         fresh = (t for one in done for t in one.told.values() if t is not None)
         often = pause_after(want, self._now(), self._pace) if not leaving else RETRY * self._pace
         again = tried_again(fresh, often, pace=self._pace, leaving=leaving)
-        waits = [w for w in (plan.again, again) if w is not None]
-        return Abroad(left, problems, results, min(waits, default=None))
+        return Abroad(left, problems, results, sooner(plan.again, again))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -108,7 +108,7 @@ class ConsumerParameters:
             else:
                 found = lack
             one = self._told(want, todo, image, found)
-            told[place(one)] = one
+            told[one.place] = one
         for old in todo.drop:
             if not old.image_id and old.message:
                 found = None  # nothing was ever written
@@ -119,7 +119,7 @@ class ConsumerParameters:
             at, message = rfc3339(self._now()), _message(found)
             change = {"message": message, "at": at, "version": 0}
             kept = old.model_copy(update=change) if found else None
-            told[place(old)] = kept
+            told[old.place] = kept
         return _Done(told, tuple(results))
 
     def _told(self, want: Wanted, todo: Todo, image: Image, problem: Problem | None) -> Published:
@@ -139,7 +139,7 @@ class ConsumerParameters:
         )
         if problem is None or problem is JUST_WRITTEN:
             return one
-        before = known(want, place(one))
+        before = want.memory.told(one.place)
         was = before.image_id if before is not None else ""
         if problem.reason not in UNTOUCHED:
             was = was or image.id
@@ -165,7 +165,7 @@ class ConsumerParameters:
                 return None
             if image.id not in calls.visible(sessions.ec2(region), [image.id]):
                 return not_shared(account, image, want.key)
-            before = known(want, ("Parameter", account, region, todo.name))
+            before = want.memory.told(("Parameter", account, region, todo.name))
             action = PutParameter(
                 region=region,
                 name=todo.name,
@@ -177,7 +177,7 @@ class ConsumerParameters:
                 account=account,
                 heals=before is not None and before.image_id == image.id and not before.message,
             )
-            calls.put_parameter(ssm, action)
+            calls.change_parameter(ssm, action)
         except parameters.NotOursError as error:
             return not_ours(todo.name, region, error.owner, want.key, want.cluster, account)
         except errors.AWS_ERRORS as error:
@@ -214,10 +214,7 @@ class ConsumerParameters:
         )
         try:
             ssm = sessions.ssm(old.region)
-            if isinstance(action, DeleteParameter):
-                calls.delete_parameter(ssm, action)
-            else:
-                calls.release_parameter(ssm, action)
+            calls.change_parameter(ssm, action)
         except parameters.NotOursError:
             return None  # somebody else has it now
         except errors.AWS_ERRORS as error:

@@ -42,6 +42,17 @@ def image_of(documents: Iterable[Mapping[str, Any]], region: str) -> str:
     raise LookupError(f"no available AMI in {region}")
 
 
+def amis_of(aws: SandboxAws, name: str, version: int, region: str) -> list[str]:
+    """AMIs of one version of a sample that can be launched in a Region, by their tags."""
+    filters = [
+        {"Name": "tag:goldenimage.dev/image", "Values": [f"images/{name}"]},
+        {"Name": "tag:goldenimage.dev/version", "Values": [str(version)]},
+        {"Name": "state", "Values": ["available"]},
+    ]
+    found = aws.client("ec2", region).describe_images(Owners=["self"], Filters=filters)["Images"]
+    return [str(i["ImageId"]) for i in found]
+
+
 def breakages(aws: SandboxAws, base: Mapping[str, Any], key: str) -> list[Breakage]:
     """The demonstration, in order. `base` is the GoldenImage object, `key` its home key's ARN."""
     home = image_of([base], HOME)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gilder.api.names import API_VERSION, REBUILD
-from gilder.sandbox.breakage import can_launch
+from gilder.sandbox.breakage import amis_of, can_launch
 from gilder.sandbox.world import World
 
 HOME, REPLICA = "eu-west-1", "eu-central-1"
@@ -74,14 +74,7 @@ class Gates:
         return f"GoldenImage {self._name}: {condition.get('message', '')}"
 
     def _copies(self, version: int) -> list[str]:
-        filters = [
-            {"Name": "tag:goldenimage.dev/image", "Values": [f"images/{self._name}"]},
-            {"Name": "tag:goldenimage.dev/version", "Values": [str(version)]},
-            {"Name": "state", "Values": ["available"]},
-        ]
-        client = self._aws.client("ec2", REPLICA)
-        found = client.describe_images(Owners=["self"], Filters=filters)["Images"]
-        return [i["ImageId"] for i in found]
+        return amis_of(self._aws, self._name, version, REPLICA)
 
     def _status(self) -> dict[str, Any]:
         return dict(self._look().get("status", {}))

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gilder.api.names import API_VERSION
-from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
-from gilder.sandbox.breakage import Breakage, Step, can_launch
+from gilder.sandbox.breakage import Breakage, Step, amis_of, can_launch
 from gilder.sandbox.demonstration import CONSUMER
 from gilder.sandbox.world import World
 
@@ -97,10 +96,4 @@ class Releasing:
         return len(written) == len(REGIONS) and not any(t.get("message") for t in written)
 
     def _ami(self, version: int, region: str) -> str:
-        filters = [
-            {"Name": "tag:goldenimage.dev/image", "Values": [f"images/{self._name}"]},
-            {"Name": "tag:goldenimage.dev/version", "Values": [str(version)]},
-        ]
-        client = self._aws.client("ec2", region)
-        found = client.describe_images(Owners=[DEFAULT_ACCOUNT], Filters=filters)["Images"]
-        return str(found[0]["ImageId"]) if found else ""
+        return next(iter(amis_of(self._aws, self._name, version, region)), "")
