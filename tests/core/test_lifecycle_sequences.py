@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from lifecycleworld import DR, FOREIGN, HOME, KEYS, OWNER, REGIONS, THIRD, Life, RefusedError
@@ -268,6 +268,8 @@ TestLifecycle.settings = settings(
     max_examples=200,
     stateful_step_count=30,
     deadline=None,
+    # Not shrunk, which takes minutes: a failure shows the steps that led to it.
+    phases=[Phase.generate],
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -65,7 +65,9 @@ def test_an_account_costs_a_change_per_ami_and_key_and_no_read_of_its_own(
         assert cost.pop("DescribeSnapshots", 0) <= REGIONS + 1, name
         # Where the machine is busy a change is looked at in two goes, and read twice.
         for action, count in reads.items():
-            assert count <= cost.pop(action, 0) <= 2 * count, (name, action)
+            # What is known of the organization may be young enough.
+            least = 0 if action == "DescribeOrganization" else count
+            assert least <= cost.pop(action, 0) <= 2 * count, (name, action)
         assert cost == {"ModifyImageAttribute": amis, **changes}, name
     restart = found["restart, nothing to do"]
     assert restart.pop("DescribeImageAttribute") == amis

@@ -2,6 +2,7 @@
 and for tests."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +50,7 @@ class World:
         except BaseException:
             self.aws.stop()
             raise
-        install_crds(self.cluster, crds())
+        install_crds(self.cluster, _crds())
         self.jobs = Jobs(self.cluster)
         self.jobs.behave(".*", bake(self.aws))
         self.jobs.start()
@@ -102,6 +103,9 @@ class World:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+_crds = cache(crds)
 
 
 def samples(

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 
 from gilder.sandbox.aws.counting import CallKey
 from gilder.sandbox.aws.errors import QUERY_SERVICES
+from gilder.sandbox.aws.staleness import Stale
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An error that a fault gives instead of the real answer; `drop` closes the connection."""
+    """What a fault gives instead of the real answer; `drop` closes the connection."""
 
     code: str = ""
     message: str = ""
     status: int = 400
     drop: bool = False
+    raw: bytes | None = None  # a body that is no answer of AWS
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Fault:
     role: str | None
     times: int | None
     rate: float
-    answer: Callable[[CallKey, Caller], Answer] | None = None
+    answer: Callable[[CallKey, Caller], Answer | None] | None = None
     hook: Hook | None = None
     after_effect: bool = False
     hits: int = 0
@@ -79,6 +81,7 @@ class Faults:
         self._random = random.Random(seed)
         # Seconds that DescribeImages lags behind CreateImage, CopyImage and RegisterImage.
         self.lag: float = 0.0
+        self.stale = Stale()
 
     def throttle(
         self,
@@ -104,10 +107,12 @@ class Faults:
         region: str | None = None,
         account: str | None = None,
         role: str | None = None,
+        rate: float = 1.0,
     ) -> Fault:
-        """Answer the next `times` calls (None: all) with an error, without effect."""
+        """Answer the next `times` calls (None: all), or the share `rate` of all calls, with an
+        error, without effect."""
         answer = Answer(code, message, status)
-        return self._add(action, region, account, times, 1.0, role=role, answer=lambda *_: answer)
+        return self._add(action, region, account, times, rate, role=role, answer=lambda *_: answer)
 
     def deny(
         self,
@@ -128,11 +133,27 @@ class Faults:
         region: str | None = None,
         account: str | None = None,
         drop: bool = True,
+        rate: float = 1.0,
     ) -> Fault:
         """Let the call take effect and lose its answer: drop the connection, or send a 500."""
         lost = Answer("InternalError", "An internal error has occurred", 500, drop=drop)
         return self._add(
-            action, region, account, times, 1.0, answer=lambda *_: lost, after_effect=True
+            action, region, account, times, rate, answer=lambda *_: lost, after_effect=True
+        )
+
+    def garble(
+        self,
+        body: bytes,
+        action: str = ".*",
+        times: int | None = None,
+        *,
+        rate: float = 1.0,
+        status: int = 200,
+    ) -> Fault:
+        """Let the call take effect, and answer with `body`, which may be no answer at all."""
+        nonsense = Answer("", "", status, raw=body)
+        return self._add(
+            action, None, None, times, rate, answer=lambda *_: nonsense, after_effect=True
         )
 
     def region_down(self, region: str, *, drop: bool = False) -> Fault:
@@ -164,10 +185,21 @@ class Faults:
         """Run `callback(key)` after a call took effect, before its answer is sent."""
         return self._add(action, None, None, times, 1.0, hook=callback, after_effect=True)
 
+    def cut(self, action: str, callback: Callable[[CallKey], bool]) -> Fault:
+        """Where `callback(key)` says so, drop the connection before the call takes effect.
+
+        It must not call AWS.
+        """
+        lost = Answer("InternalError", "An internal error has occurred", 500, drop=True)
+        return self._add(
+            action, None, None, None, 1.0, answer=lambda key, _: lost if callback(key) else None
+        )
+
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
             self.lag = 0.0
+            self.stale.reset()
 
     def discard(self, fault: Fault) -> None:
         with self._lock:
@@ -207,7 +239,7 @@ class Faults:
         rate: float,
         *,
         role: str | None = None,
-        answer: Callable[[CallKey, Caller], Answer] | None = None,
+        answer: Callable[[CallKey, Caller], Answer | None] | None = None,
         hook: Hook | None = None,
         after_effect: bool = False,
     ) -> Fault:

@@ -15,6 +15,7 @@ from gilder.sandbox.aws.events import EventBus
 from gilder.sandbox.aws.faults import NOBODY, Answer, Caller, Faults
 from gilder.sandbox.aws.routes import action_of_route
 from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
+from gilder.sandbox.aws.staleness import whole
 
 log = logging.getLogger(__name__)
 StartResponse = Callable[..., Any]
@@ -48,6 +49,7 @@ class Gateway:
         if fault is not None:
             return _answer(key, fault, start_response)
         told = self._begin(key, environ)
+        request = _raw(environ) if self._faults.stale.lag else b""
         sent: list[tuple[Any, ...]] = []
         try:
             body = self._app(environ, lambda *args: sent.append(args))
@@ -64,6 +66,9 @@ class Gateway:
         lost = self._faults.apply(key, after_effect=True, caller=caller)
         if lost is not None:
             return _answer(key, lost, start_response)
+        if self._faults.stale.lag:
+            head, body = self._faults.stale.reply(key, request, whole(sent, body))
+            sent = [head]
         start_response(*sent[0])
         return body
 
@@ -71,8 +76,7 @@ class Gateway:
         """For a call that events tell of: what is to be told of its end."""
         if not self._bus.watches(key):
             return None
-        raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(raw)
+        raw = _raw(environ)
         match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
         session = SESSIONS.find(match[1]) if match else None
         return self._bus.begin(key, raw, environ.get("HTTP_USER_AGENT", ""), session)
@@ -94,6 +98,13 @@ def identify(environ: dict[str, Any]) -> CallKey:
     return CallKey(service, action, region, account)
 
 
+def _raw(environ: dict[str, Any]) -> bytes:
+    """The body of a request, which stays there to be read."""
+    raw: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(raw)
+    return raw
+
+
 def _caller(key: CallKey, environ: dict[str, Any]) -> tuple[Caller, Answer | None]:
     """The session behind a call, and why its credentials are refused."""
     match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
@@ -109,10 +120,7 @@ def _action_of_form(environ: dict[str, Any]) -> str:
     form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     text = environ.get("QUERY_STRING", "")
     if form:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        raw = environ["wsgi.input"].read(length)
-        environ["wsgi.input"] = io.BytesIO(raw)
-        text = raw.decode("utf-8", "replace")
+        text = _raw(environ).decode("utf-8", "replace")
     match = re.search(r"(?:^|&)Action=(\w+)", text)
     if match:
         return match[1]
@@ -128,6 +136,12 @@ def _answer(key: CallKey, answer: Answer, start_response: StartResponse) -> Iter
     if answer.drop:
         # werkzeug closes the connection without an answer when it sees this.
         raise ConnectionResetError("dropped by a fault of the sandbox")
+    if answer.raw is not None:
+        start_response(
+            f"{answer.status} {_REASONS.get(answer.status, 'OK')}",
+            [("Content-Type", "text/html"), ("Content-Length", str(len(answer.raw)))],
+        )
+        return [answer.raw]
     content_type, text = error_body(key.service, answer.code, answer.message)
     body = text.encode()
     reason = _REASONS.get(answer.status, "Error")

@@ -20,6 +20,10 @@ class _Rule:
     error: Callable[[], ApiError]
 
 
+Hook = Callable[[str, str], None]
+WRITES = "POST|PUT|PATCH|DELETE"
+
+
 class Faults:
     """Callable from any thread."""
 
@@ -27,6 +31,7 @@ class Faults:
         self._server = server
         self._lock = threading.Lock()
         self._rules: list[_Rule] = []
+        self._hooks: list[tuple[re.Pattern[str], re.Pattern[str], Hook, bool]] = []
         # Answer a watch from a compacted version with HTTP 410 instead of an ERROR event.
         self.gone_as_status = False
 
@@ -47,10 +52,20 @@ class Faults:
         message = f"Operation cannot be fulfilled: {MODIFIED}"
         self._add(count, method, path, lambda: plain(409, message))
 
+    def before(self, callback: Hook, *, method: str = WRITES, path: str = ".*") -> None:
+        """Run `callback(method, path)` before requests take effect; an ApiError that it raises is
+        the answer instead. It holds up the server."""
+        self._hook(callback, method, path, after=False)
+
+    def after(self, callback: Hook, *, method: str = WRITES, path: str = ".*") -> None:
+        """The same after they took effect, before the answer is sent."""
+        self._hook(callback, method, path, after=True)
+
     def clear(self) -> None:
-        """Forget the rules that were not used up."""
+        """Forget the rules that were not used up, and what is to be run."""
         with self._lock:
             self._rules.clear()
+            self._hooks.clear()
 
     @property
     def pending(self) -> int:
@@ -87,6 +102,20 @@ class Faults:
         rule = _Rule(re.compile(method), re.compile(path), count, error)
         with self._lock:
             self._rules.append(rule)
+
+    def _hook(self, callback: Hook, method: str, path: str, *, after: bool) -> None:
+        with self._lock:
+            self._hooks.append((re.compile(method), re.compile(path), callback, after))
+
+    def run(self, method: str, path: str, *, after: bool) -> None:
+        """Run what is to be run around this request."""
+        with self._lock:
+            hooks = [
+                h for m, p, h, a in self._hooks
+                if a is after and m.fullmatch(method) and p.search(path)
+            ]  # fmt: skip
+        for hook in hooks:
+            hook(method, path)
 
     def taken(self, method: str, path: str) -> ApiError | None:
         """The error that this request shall get; uses up one of its rule."""

@@ -75,6 +75,20 @@ class Handler:
             fault = self._faults.taken(request.method, request.path_qs)
             if fault is not None:
                 raise fault
+            self._faults.run(request.method, request.path_qs, after=False)
+            answer = await self._served(request, found, target, parts, verb)
+            self._faults.run(request.method, request.path_qs, after=True)
+            return answer
+        return await self._served(request, found, target, parts, verb)
+
+    async def _served(
+        self,
+        request: web.Request,
+        found: tuple[str, str, list[str]] | None,
+        target: Target | None,
+        parts: list[str],
+        verb: str,
+    ) -> web.StreamResponse:
         if target is not None:
             return await self._resource(request, target, verb)
         if found is not None and found[2]:
