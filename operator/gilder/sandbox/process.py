@@ -1,6 +1,7 @@
 """The operator as a process of its own, as in a cluster, so that it can be killed."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -91,9 +92,7 @@ def _run(log: str, env: dict[str, str]) -> None:
     os.environ.update(env)
     time.tzset()
     sys.argv = ["gilder", "run"]
-    from gilder.cli import app
-
-    app()
+    runpy.run_module("gilder", run_name="__main__")
 
 
 class OperatorProcess:
