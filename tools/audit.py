@@ -1,8 +1,8 @@
 """Asks which packages of the locks have known vulnerabilities: tools/dev audit [LOCK ...]
 
 Ends with 0 when all were asked about and none has any, with 1 when some have, and with 2 when none
-was found but the service did not answer for all of them. pip-audit itself calls a package clean when
-the index does not know it, and ends with 1 for a network error as for a finding.
+was found but the service did not answer for all of them. pip-audit itself ends with 0 when the
+index knows none of the packages, and with 1 for a network error as for a finding.
 """
 
 import json
@@ -47,12 +47,10 @@ def _ask(lock: Path) -> list[dict[str, Any]] | None:
     """What pip-audit says of each package, or nothing if it could not say it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer.json"
-        options = ["--require-hashes", "--disable-pip", "--progress-spinner", "off"]
+        command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"]
+        command += ["--progress-spinner", "off", "--format", "json", "--output", str(file)]
         done = subprocess.run(
-            [sys.executable, "-m", "pip_audit", *options, "--format", "json"]
-            + ["--output", str(file), "--requirement", str(lock)],
-            capture_output=True,
-            text=True,
+            [*command, "--requirement", str(lock)], capture_output=True, text=True
         )
         try:
             packages = json.loads(file.read_text())["dependencies"]

@@ -45,5 +45,7 @@ def unpacked(name: str) -> str | None:
 if __name__ == "__main__":
     path = unpacked(sys.argv[1])
     if path is None:
-        sys.exit(f"{sys.argv[1]}: the package {PACKAGE} is not installed here, or not for this machine")
+        sys.exit(
+            f"{sys.argv[1]}: the package {PACKAGE} is not installed here, or not for this machine"
+        )
     os.execv(path, sys.argv[1:])

@@ -19,7 +19,9 @@ def notes(tag: str, root: Path = ROOT) -> str:
     version = tag.removeprefix("v")
     chart = (root / "deploy/helm/gilder/Chart.yaml").read_text()
     said = {
-        "pyproject.toml": tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"],
+        "pyproject.toml": tomllib.loads((root / "pyproject.toml").read_text())["project"][
+            "version"
+        ],
         "version of Chart.yaml": _one(r"^version: (\S+)$", chart),
         "appVersion of Chart.yaml": _one(r"^appVersion: (\S+)$", chart),
         "gilder/__init__.py": _one(
@@ -34,10 +36,14 @@ def notes(tag: str, root: Path = ROOT) -> str:
             sys.exit(f"{tag}: {place} says {found}. Tag v{found}, or change it first.")
     changes = (root / "CHANGELOG.md").read_text()
     section = re.search(
-        rf"^## \[{re.escape(version)}\] - (\S+)\n(.*?)(?=^## |\Z)", changes, re.MULTILINE | re.DOTALL
+        rf"^## \[{re.escape(version)}\] - (\S+)\n(.*?)(?=^## |\Z)",
+        changes,
+        re.MULTILINE | re.DOTALL,
     )
     if section is None or not re.fullmatch(r"\d{4}-\d\d-\d\d", section[1]):
-        sys.exit(f"{tag}: CHANGELOG.md has no section [{version}] with a date. Write the date there.")
+        sys.exit(
+            f"{tag}: CHANGELOG.md has no section [{version}] with a date. Write the date there."
+        )
     return section[2].strip() + "\n"
 
 
