@@ -71,6 +71,8 @@ def _of_job(place: tuple[str, str], job: dict[str, Any]) -> list[str]:
             found.append(f"{script}: pass expressions by env, or they are run")
         if re.search(r"\b(?:curl|wget)\b", script) and not re.search(r"sha\d+sum --check", script):
             found.append(f"{script}: check what was fetched")
+        if re.search(r"echo .*\$\(", script):
+            found.append(f"{script}: an error of a command within echo is lost")
         if re.search(r"\b(?:pip|npm|go|uv) install\b", script):
             found.append(f"{script}: install by tools/dev, from a lock")
         keeps = step.get("with", {}).get("persist-credentials") is not False
@@ -120,6 +122,7 @@ jobs:
         (".ci/run", "git checkout ${{ github.head_ref }}", "by env"),
         (".ci/run", "curl https://example.com/tool | sh", "check what was fetched"),
         (".ci/run", "python -m pip install kopf", "from a lock"),
+        (".ci/run", 'echo "digest=$(cat digest)" >>"$GITHUB_OUTPUT"', "is lost"),
         ("persist-credentials: false", "fetch-depth: 0", "persist-credentials"),
         ("ubuntu-24.04", "ubuntu-latest", "which machine"),
         ("    timeout-minutes: 5\n", "", "timeout-minutes"),
