@@ -2,7 +2,7 @@
 #
 #   docker build --tag REGISTRY/gilder:0.1.0 .
 
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b AS build
 
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -16,7 +16,7 @@ RUN pip --python /opt/gilder/bin/python install --no-deps . \
     && rm -r /opt/gilder/lib/python3.11/site-packages/gilder/sandbox \
     && /opt/gilder/bin/python -m compileall -q /opt/gilder/lib
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 
 # The base image's own pip is of no use here.
 RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip setuptools wheel

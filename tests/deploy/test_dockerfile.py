@@ -47,8 +47,9 @@ def test_two_stages_of_one_pinned_slim_base(instructions: list[Instruction]) -> 
     bases = [rest.split()[0] for rest in of(instructions, "FROM")]
     assert len(bases) == 2
     assert len(set(bases)) == 1
-    tag = bases[0].split(":")[1]
+    tag, _, digest = bases[0].split(":", 1)[1].partition("@")
     assert re.fullmatch(r"3\.\d+-slim-\w+", tag)
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
     version = tag.split("-")[0]
     assert f"python{version}/" in (ROOT / "Dockerfile").read_text()
 
