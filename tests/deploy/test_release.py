@@ -19,7 +19,7 @@ PARTS = (
     "deploy/base/kustomization.yaml",
     "deploy/helm/gilder/Chart.yaml",
 )
-IMAGE = "ghcr.io/owner/gilder"
+IMAGE = "registry.example/owner/gilder"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 

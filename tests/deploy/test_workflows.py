@@ -127,10 +127,10 @@ jobs:
         ("ubuntu-24.04", "ubuntu-latest", "which machine"),
         ("    timeout-minutes: 5\n", "", "timeout-minutes"),
         ("{shell: bash}", "{}", "within a pipe"),
-        ("{persist-credentials: false}", "{image: docker.io/x/y:latest}", "persist-credentials"),
+        ("{persist-credentials: false}", "{image: x/y:latest}", "persist-credentials"),
         (
             "    runs-on: ubuntu-24.04",
-            "    runs-on: ubuntu-24.04\n    container:\n      image: docker.io/x/y:v1",
+            "    runs-on: ubuntu-24.04\n    container:\n      image: x/y:v1",
             "name a digest",
         ),
     ],
