@@ -20,7 +20,7 @@ from gilder.sandbox.aws.counting import Requests
 from gilder.sandbox.aws.events import BUS, EventBus
 from gilder.sandbox.aws.faults import Faults
 from gilder.sandbox.aws.findings import FINDINGS, Findings
-from gilder.sandbox.aws.gateway import Gateway
+from gilder.sandbox.aws.gateway import HANDS, Gateway
 from gilder.sandbox.aws.imagebuilder import service as imagebuilder
 from gilder.sandbox.aws.imagebuilder.builds import BUILDS, Builds
 from gilder.sandbox.aws.images import own_image
@@ -89,7 +89,7 @@ class SandboxAws:
         self._thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
-        self._clients: dict[tuple[str, str, str], Any] = {}
+        self._clients: dict[tuple[str, str, str, bool], Any] = {}
         self._client_lock = threading.Lock()
         host, port = server.server_address[:2]
         self.url = f"http://{host!s}:{port}"
@@ -104,6 +104,8 @@ class SandboxAws:
         self.findings: Findings = FINDINGS
         self.usage_reports: UsageReports = USAGE_REPORTS
         self.bus: EventBus = BUS
+        # Whether what `client` makes is out of reach of faults, and not counted.
+        self.hands = False
 
     def client_env(
         self, account: str = DEFAULT_ACCOUNT, region: str = "eu-west-1"
@@ -122,7 +124,7 @@ class SandboxAws:
         self, service: str, region: str = "eu-west-1", account: str = DEFAULT_ACCOUNT
     ) -> Any:
         """A boto3 client without retries; one per service, Region and account is kept."""
-        key = (service, region, account)
+        key = (service, region, account, self.hands)
         with self._client_lock:
             if key not in self._clients:
                 self._clients[key] = boto3.client(
@@ -133,6 +135,7 @@ class SandboxAws:
                     aws_secret_access_key="sandbox",
                     config=Config(
                         retries={"total_max_attempts": 1},
+                        user_agent_extra=HANDS if self.hands else None,
                         max_pool_connections=32,
                         connect_timeout=5,
                         read_timeout=60,
