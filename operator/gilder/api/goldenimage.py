@@ -27,6 +27,8 @@ from gilder.api.metadata import Metadata
 from gilder.api.schedule import Schedule
 from gilder.api.selection import ImageSource
 
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+KEY_LIMIT = 256  # of <namespace>/<name>, the value of a tag
 DEFAULT_NAME_TEMPLATE = "{namespace}-{name}-v{version}"
 
 
@@ -577,3 +579,12 @@ class GoldenImage(ApiModel):
     metadata: Metadata
     spec: GoldenImageSpec
     status: GoldenImageStatus = GoldenImageStatus()
+
+    @model_validator(mode="after")
+    def _fits_a_tag(self) -> "GoldenImage":
+        if len(self.metadata.key) > KEY_LIMIT:
+            raise ValueError(
+                f"metadata.name: with the namespace it is longer than the {KEY_LIMIT} characters "
+                "that an ownership tag holds. Use a shorter name"
+            )
+        return self

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gilder.api.base import RESERVED_PREFIXES
 from gilder.api.names import (
     TAG_CLUSTER,
     TAG_GATES,
@@ -293,6 +294,8 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
         image = seen.region(region).images.get(known.image_id)
         if image is None or image.owner != seen.account or version not in fingerprints:
             continue
+        if _of_another(want, image):
+            continue
         expected = {
             TAG_IMAGE: want.key,
             TAG_CLUSTER: want.cluster,
@@ -314,6 +317,13 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
     return sorted(owned.values(), key=lambda i: (i.version, i.region, i.created, i.id))
 
 
+def _of_another(want: Wanted, image: Image) -> bool:
+    """Whether the tags of an AMI name another GoldenImage or cluster: these count more than a
+    status, which anybody may have written who may edit it."""
+    told = (image.tags.get(TAG_IMAGE, want.key), image.tags.get(TAG_CLUSTER, want.cluster))
+    return told != (want.key, want.cluster)
+
+
 def _gates_tag(want: Wanted, version: int) -> dict[str, str]:
     """What the gates tag of a version must say when somebody took it off."""
     known = want.memory.tested.get(version)
@@ -326,7 +336,11 @@ def _tags(want: Wanted, image: Image, view: RegionView, draft: Draft) -> None:
     ours = {
         k: v for k, v in image.tags.items() if k.startswith(TAG_PREFIX)
     }  # snapshots carry what their AMI carries
-    gone = [k for k in want.memory.tag_keys if k not in want.spec.tags]
+    gone = [
+        k
+        for k in want.memory.tag_keys
+        if k not in want.spec.tags and not k.startswith(RESERVED_PREFIXES)
+    ]
     there: list[tuple[str, Mapping[str, str]]] = [(image.id, image.tags)]
     there += [(s, view.snapshots[s].tags) for s in image.snapshots if s in view.snapshots]
     add: dict[tuple[tuple[str, str], ...], list[str]] = {}
