@@ -34,7 +34,8 @@ from planworld import (
 
 from gilder.api import GoldenImage, ImageShare, SpecError, parse_object
 from gilder.api.names import TAG_CLUSTER, TAG_IMAGE, TAG_PREFIX, TAG_VERSION
-from gilder.core import needs, rules
+from gilder.checks import CHECKS, platforms, script
+from gilder.core import needs
 from gilder.core.actions import (
     AnyAction,
     CancelBuild,
@@ -50,6 +51,8 @@ from gilder.core.actions import (
     DeregisterImage,
     DisableImage,
     EnableImage,
+    EndTest,
+    LaunchTest,
     ModifyLaunchPermission,
     ModifySnapshotPermission,
     ProtectImage,
@@ -59,6 +62,7 @@ from gilder.core.actions import (
     ReleaseConfigMap,
     ReleaseParameter,
     RevokeGrant,
+    RunCheck,
     StartBuild,
     TagResources,
     UntagResources,
@@ -80,7 +84,7 @@ from gilder.core.times import rfc3339
 from gilder.core.tree import tree
 from gilder.core.versions import plan_image, plan_work_end
 from gilder.core.wanted import Source, Wanted, wanted
-from gilder.core.work import SeenBuild, SeenJob, Work
+from gilder.core.work import SeenBuild, SeenJob, SeenTest, Work
 from gilder.reconcile.engine import plan_scope
 from gilder.reconcile.inventory import Inventory
 from gilder.sandbox.kubernetes.rules import evaluate
@@ -100,7 +104,10 @@ MOST_MESSAGE = 20_000  # characters of a refusal
 
 STRANGER = image(9, tags={"Name": "of nobody"})
 MANGLED = {TAG_IMAGE: GOLDEN, TAG_CLUSTER: CLUSTER, TAG_VERSION: "9" * 200}
+SCRIPTS = [script(name, where) for name in CHECKS for where in platforms(name)]
 BUILT_BY_US = f"arn:aws:imagebuilder:{HOME}:{OWNER}:image/base/1.0.0/1"
+AWS_SCRIPTS = ("AWS-RunShellScript", "AWS-RunPowerShellScript")
+TEST = SeenTest("i-0000000a", ami(4), GOLDEN, "running", online=True, launched=rfc3339(NOW))
 BUILDS = (SeenBuild(BUILT_BY_US, BUILD["id"], "BUILDING"),)
 
 
@@ -234,7 +241,7 @@ def plan_golden(found: GoldenImage, seen: Observed) -> int:
     want = wanted(CLUSTER, found)
     needs.merge([needs.of_image(want, JOBS)])
     needs.of_work(want, seen)
-    work = Work(builds=BUILDS, jobs=JOBS)
+    work = Work(builds=BUILDS, jobs=JOBS, tests=(TEST, replace(TEST, id="i-0000000b", owner="x/y")))
     count = 0
     sources: list[Source | Problem] = list(SOURCES)
     if found.spec.source.instance is not None:
@@ -309,6 +316,16 @@ def judge(actions: tuple[AnyAction, ...], want: Wanted, seen: Observed, adopted:
         elif isinstance(action, CreateJob):
             judge_object(action.manifest, want)
             assert LABEL_NAME.fullmatch(action.manifest["metadata"]["name"])
+        elif isinstance(action, RunCheck):
+            assert action.instance == TEST.id
+            if action.document in AWS_SCRIPTS and not action.check.startswith("document"):
+                lines = action.parameters["commands"]
+                assert lines in SCRIPTS, "a check of ours has lines that are not of its script"
+        elif isinstance(action, EndTest):
+            assert action.instance == TEST.id
+        elif isinstance(action, LaunchTest):
+            judge_tag_values(action.tags)
+            assert action.image in owned
         elif isinstance(action, StartBuild):
             judge_tag_values(action.tags)
             assert action.tags[TAG_IMAGE] == want.key

@@ -488,6 +488,9 @@ def objects(draw: st.DrawFn, kind: str | None = None, *, most_changes: int = 4) 
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": draw(metadata()), "spec": spec}
 
 
+PAST = "2029-12-31T00:00:00Z"
+
+
 def told_version(number: int, images: tuple[tuple[str, str, str], ...], **more: Any) -> Body:
     """One entry of status.versions; `images` are Region, AMI id and role."""
     return {
@@ -503,7 +506,6 @@ def told_version(number: int, images: tuple[tuple[str, str, str], ...], **more: 
     }
 
 
-PAST = "2029-12-31T00:00:00Z"
 READY: Body = {
     "type": "Ready",
     "status": "True",
@@ -529,6 +531,9 @@ IMAGE_STATUS: Body = {
         told_version(2, ((HOME, ami(2), "home"), (DR, ami(3), "replica"))),
         # AMIs of others, which a forged status may name as ours.
         told_version(1, ((HOME, ami(7), "home"), (HOME, ami(9), "intermediate"))),
+        told_version(
+            3, ((HOME, ami(4), "home"),), gate="Pending", testedSince=PAST, gatesAsked="x"
+        ),
     ],
     "replicas": [{"region": DR, "version": 1, "behindSince": "2029-12-30T00:00:00Z"}],
     "retiring": [
@@ -562,9 +567,9 @@ STATUSES = {"GoldenImage": IMAGE_STATUS, "ImageShare": SHARE_STATUS}
 def parts(value: Json, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The paths of all parts of a value, with its own."""
     yield at
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    for spot, part in inner if isinstance(value, dict | list) else ():
-        yield from parts(part, (*at, spot))
+    if isinstance(value, dict | list):
+        for spot, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from parts(part, (*at, spot))
 
 
 @st.composite

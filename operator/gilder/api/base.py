@@ -62,8 +62,9 @@ OrganizationalUnitArn = Annotated[
     ),
 ]
 # Tag limits: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+TAG_LIMIT = 256  # characters of a value
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-TagValue = Annotated[str, StringConstraints(max_length=256)]
+TagValue = Annotated[str, StringConstraints(max_length=TAG_LIMIT)]
 
 
 RESERVED_PREFIXES = ("aws:", "goldenimage.dev/")

@@ -8,6 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from gilder.api.base import (
     FREE_TAG_KEYS,
+    TAG_LIMIT,
     AccountId,
     ApiModel,
     InstanceId,
@@ -22,13 +23,19 @@ from gilder.api.base import (
 from gilder.api.building import ImageBuilderSource, JobSource
 from gilder.api.conditions import Condition
 from gilder.api.gates import Gates
-from gilder.api.lifecycle import Duration, Promotion, Publish, Refresh, Retention
+from gilder.api.lifecycle import (
+    Duration,
+    Promotion,
+    Publish,
+    Refresh,
+    Retention,
+    parameter_wrong,
+)
 from gilder.api.metadata import Metadata
 from gilder.api.schedule import Schedule
 from gilder.api.selection import ImageSource
 
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
-KEY_LIMIT = 256  # of <namespace>/<name>, the value of a tag
+KEY_LIMIT = TAG_LIMIT  # of <namespace>/<name>
 DEFAULT_NAME_TEMPLATE = "{namespace}-{name}-v{version}"
 
 
@@ -587,4 +594,14 @@ class GoldenImage(ApiModel):
                 f"metadata.name: with the namespace it is longer than the {KEY_LIMIT} characters "
                 "that an ownership tag holds. Use a shorter name"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parameter_can_be(self) -> "GoldenImage":
+        """The name of the parameter as it is with the namespace and the name filled in."""
+        told = self.spec.publish.ssm_parameter if self.spec.publish is not None else None
+        if told is not None:
+            name = told.named(self.metadata.namespace, self.metadata.name)
+            if wrong := parameter_wrong(name):
+                raise ValueError(f"spec.publish.ssmParameter.name: {wrong}")
         return self

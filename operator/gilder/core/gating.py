@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import isfinite
 from typing import Literal
 
 from gilder import checks
+from gilder.api.base import TAG_LIMIT
 from gilder.api.gates import Gates, InspectorGate, SsmGate
 from gilder.api.goldenimage import GateResult
 from gilder.api.names import TAG_CLUSTER, TAG_GATES, TAG_IMAGE, TAG_TEST
@@ -345,7 +347,8 @@ def _launch(
         )
     spec = want.spec
     # EC2 remembers a token longer than it shows the instance, so later it must be another one.
-    hours = int(passed(since, now) // 3600)
+    age = passed(since, now)
+    hours = int(age // 3600) if isfinite(age) else 0
     draft.do(
         LaunchTest(
             region=image.region,
@@ -360,7 +363,7 @@ def _launch(
             groups=gate.instance.security_group_ids,
             tags={
                 **spec.tags,
-                "Name": f"gilder test of {want.key}",
+                "Name": f"gilder test of {want.key}"[:TAG_LIMIT],
                 TAG_CLUSTER: want.cluster,
                 TAG_IMAGE: want.key,
                 TAG_TEST: image.id,
