@@ -201,9 +201,8 @@ small_json = st.recursive(
 @st.composite
 def wild(draw: st.DrawFn) -> Json:
     """Anything that JSON may say; now and then a lot of it."""
-    if draw(st.integers(0, 19)) == 0:
-        return copy.deepcopy(draw(st.sampled_from(HUGE_VALUES)))
-    return draw(small_json)
+    huge = draw(st.integers(0, 19)) == 0
+    return copy.deepcopy(draw(st.sampled_from(HUGE_VALUES) if huge else small_json))
 
 
 def _text(schema: Body) -> st.SearchStrategy[str]:
