@@ -4,10 +4,10 @@
     python reliability/fuzz.py --examples 20000 --seed 7    # longer, and others
     python reliability/fuzz.py --only specs --json fuzz.json
 
-Nothing is started: the schema of the CRDs is evaluated as the local Kubernetes API does it, and the
-plans are made for small worlds of AWS. What must hold is said in tests/core/hostilechecks.py and its
-neighbours, and some hundred inputs of each kind are tried by the tests too. Where something does not
-hold, the smallest input that shows it is printed, and the exit code is 1.
+Nothing is started: the schema of the CRDs is evaluated as the local Kubernetes API does it, and
+plans are made for small worlds of AWS. What must hold is said in tests/core/hostilechecks.py and
+its neighbours, and some hundred inputs of each kind are tried by the tests too. Where something
+does not hold, the smallest input that shows it is printed, and the exit code is 1.
 """
 
 import argparse

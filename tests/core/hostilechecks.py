@@ -16,7 +16,6 @@ from planworld import (
     HOME,
     HOME_KEY,
     NOW,
-    ORG_ID,
     OTHER_KEY,
     OWNER,
     A,
@@ -312,6 +311,7 @@ def judge(actions: tuple[AnyAction, ...], want: Wanted, seen: Observed, adopted:
             assert AMI_NAME.fullmatch(action.name), f"no name of an AMI: {action.name!r}"
             assert action.name not in {i.name for i in here.images.values()}
             assert action.tags[TAG_IMAGE] == want.key
+            assert want.memory.highest > 2**31 or int(action.tags[TAG_VERSION]) < 2**31
             judge_tag_values(action.tags)
         elif isinstance(action, CreateJob):
             judge_object(action.manifest, want)
@@ -396,7 +396,9 @@ def judge_status(found: GoldenImage | ImageShare, status: Any, events: Any) -> N
     causes = validate(prune({"v": told}, {"type": "object", "properties": {"v": schema}})[0]["v"],
                       schema)  # fmt: skip
     # What was forged before and is kept is not for us to judge.
-    forged = validate(found.status.model_dump(mode="json", by_alias=True, exclude_none=True), schema)
+    forged = validate(
+        found.status.model_dump(mode="json", by_alias=True, exclude_none=True), schema
+    )
     assert forged or not causes, f"the status is refused: {[str(c) for c in causes[:3]]}"
     kept = {c.message for c in found.status.conditions}
     for condition in status.conditions:
@@ -447,7 +449,9 @@ def plan_one_share(found: ImageShare, seen: Observed) -> int:
                 assert not action.add
             declared = mine.principals
             assert not action.add - declared, "given to who is not declared"
-            judge_removal(action, mine.spec.mode, mine.recorded.get(place, Principals()), place in selected)
+            judge_removal(
+                action, mine.spec.mode, mine.recorded.get(place, Principals()), place in selected
+            )
         elif isinstance(action, RevokeGrant):
             names = {g.id: g.name for g in here.grants.get(action.key, ())}
             assert names[action.grant].startswith(grant_prefix(CLUSTER)), "a grant of others"

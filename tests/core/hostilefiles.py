@@ -133,7 +133,11 @@ def files(draw: st.DrawFn) -> str:
     text = yaml.safe_dump(data, allow_unicode=draw(st.booleans()))
     if way == 2 and text:
         cut = draw(st.integers(0, len(text)))
-        text = text[:cut] + draw(st.sampled_from(("", "\n", " ", "*a", "&a ", "!!int "))) + text[cut + 1:]
+        text = (
+            text[:cut]
+            + draw(st.sampled_from(("", "\n", " ", "*a", "&a ", "!!int ")))
+            + text[cut + 1 :]
+        )
     return text
 
 
@@ -143,9 +147,8 @@ def check_file(text: str) -> str:
     try:
         found = load(text)
     except AccessError as error:
-        assert str(error).strip()
-        assert len(str(error)) < 100_000
-        result = "refused"
+        told, result = str(error), "refused"
+        _judge_refusal(told)
     else:
         assert isinstance(found, AccessFile)
         for target in found.accounts:
@@ -155,6 +158,11 @@ def check_file(text: str) -> str:
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert more < 200_000, f"{more} KiB of memory"
     return result
+
+
+def _judge_refusal(told: str) -> None:
+    assert told.strip()
+    assert len(told) < 100_000
 
 
 # Jobs
@@ -210,7 +218,7 @@ def check_job(source: Any) -> str:
     labels = made["spec"]["template"]["metadata"]["labels"]
     assert labels["goldenimage.dev/build"] == CONTEXT.build
     assert labels["goldenimage.dev/image"] == "base"
-    before = ((found.template or {}).get("spec") or {})
+    before = (found.template or {}).get("spec") or {}
     given = [
         c.get("command")
         for kind in ("initContainers", "containers")

@@ -181,7 +181,9 @@ KNOWN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("^[0-9]{12}$", (A, B, OWNER, FOREIGN)),
     ("^lt-", (TEMPLATE_ID,)),
     ("d)?(", ("1d", "0m", "24h", "30m", "3650d", "9999d99999h999999m")),
-    ("T[0-9]{2}", ("2030-02-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+01:00")),
+    ("T[0-9]{2}", ("2030-02-01T00:00:00Z",
+      "9999-12-31T23:59:59-23:59",
+      "0001-01-01T00:00:00+09:00")),
     ("S+( +", ("0 3 * * 1", "*/5 * * * *", "0 0 29 2 *", "0 0 31 2 *")),
     ("^[A-Za-z][A-Za-z0-9_+-]*(/", ("UTC", "Europe/Berlin", "posixrules", "Factory")),
     ("namespace|name|version", ("{namespace}-{name}-v{version}", "{version}", "a b/{version}'")),
@@ -255,7 +257,9 @@ def _change(draw: st.DrawFn, at: Json, schema: Body) -> None:
         if isinstance(at, list):
             inner = schema.get("items", {})
             if not at or draw(st.integers(0, 3)) == 0:
-                at.append(copy.deepcopy(at[0]) if at and draw(st.booleans()) else draw(fitting(inner)))
+                at.append(
+                    copy.deepcopy(at[0]) if at and draw(st.booleans()) else draw(fitting(inner))
+                )
                 return
             spot: Any = draw(st.integers(0, len(at) - 1))
         else:

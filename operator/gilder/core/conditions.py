@@ -57,9 +57,7 @@ def verdicts_of(conditions: Iterable[Condition]) -> list[Verdict]:
     """Conditions as they are, to be merged again; without those that somebody else has set."""
     known = {t.value: t for t in ConditionType}
     return [
-        Verdict(known[c.type], c.status, c.reason, c.message)
-        for c in conditions
-        if c.type in known
+        Verdict(known[c.type], c.status, c.reason, c.message) for c in conditions if c.type in known
     ]
 
 

@@ -61,10 +61,18 @@ class Principals:
 NOBODY = Principals()
 
 
+MOST_DIGITS = 9  # of a version; more than that no status can hold, and nobody has made
+
+
+def _number(text: str, otherwise: int) -> int:
+    """The number in a tag, which anybody may have mangled who may tag AMIs."""
+    good = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return int(text) if good else otherwise
+
+
 def _version(tags: Mapping[str, str]) -> int:
     """The version tag, or 0 where it is absent or was mangled by hand."""
-    text = tags.get(TAG_VERSION, "")
-    return int(text) if text.isdecimal() else 0
+    return _number(tags.get(TAG_VERSION, ""), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +119,7 @@ class Image:
 
     @property
     def attempt(self) -> int:
-        text = self.tags.get(TAG_ATTEMPT, "")
-        return int(text) if text.isdecimal() else 1
+        return _number(self.tags.get(TAG_ATTEMPT, ""), 1)
 
     @property
     def role(self) -> str:
