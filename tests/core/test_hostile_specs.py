@@ -2,19 +2,23 @@
 and what it has found."""
 
 import copy
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hostilechecks import GOLDEN_BODY, POPULATED, check_object, judge_text, plan
+from hostilechecks import GOLDEN_BODY, POPULATED, check_object, judge_tag_values, judge_text, plan
 from hostilevalues import (
     IMAGE_SPECS,
     IMAGE_STATUS,
+    JOB_TEMPLATE,
     SHARE_SPECS,
     WILD_TEXTS,
     Body,
     annotated,
+    nested,
     objects,
     with_status,
 )
@@ -26,16 +30,19 @@ from gilder.api import GoldenImage, SpecError, parse_object
 from gilder.api.base import MOST_ERRORS, one_line
 from gilder.api.conditions import Condition, ConditionType
 from gilder.api.lifecycle import PublishedParameter
-from gilder.api.names import API_VERSION, TAG_ATTEMPT, TAG_IMAGE, TAG_VERSION
+from gilder.api.names import API_VERSION, TAG_ATTEMPT, TAG_GATES, TAG_IMAGE, TAG_VERSION
 from gilder.core.actions import DeregisterImage, LaunchTest, TagResources, UntagResources
 from gilder.core.conditions import Verdict, merge, readable, verdicts_of
 from gilder.core.gating import plan_gates
 from gilder.core.plan import Draft, Plan
 from gilder.core.results import Event
+from gilder.core.times import rfc3339
 from gilder.core.tree import tree
 from gilder.core.versions import plan_image
 from gilder.core.wanted import Judged, Known, Memory, Source
 from gilder.core.work import NO_WORK
+from gilder.handlers.kube import allow_depth
+from gilder.handlers.store import Key, Store
 
 LINES = "a\nlevel=error\x1b[31m\u202e\u2028b"
 
@@ -203,14 +210,63 @@ def test_a_time_that_cannot_be_read_is_no_lag() -> None:
     assert (replica["lagSeconds"], replica["recoveryPointAgeSeconds"]) == (0, None)
 
 
-def test_a_test_is_launched_though_nobody_knows_since_when_it_is_wanted() -> None:
-    gates = {"ssm": {"instance": {"profile": "x"}}}
-    past = Memory(tested={1: Judged("Pending", since="some day")})
-    want = replace(wanted(past, gates=gates), name="x" * 250)
+@pytest.mark.parametrize("since", ["", "some day", "\x00"])
+def test_gates_begin_anew_where_nobody_can_tell_since_when(since: str) -> None:
+    want = wanted(gates={"ssm": {"instance": {"profile": "x"}}})
+    home = ours(1, tags={TAG_GATES: "pending"})
+    asked = plan_gates(want, home, 1, NO_WORK, NOW, Draft()).gates
+    past = Memory(tested={1: Judged("Pending", since=since, gates=asked)})
+    verdict = plan_gates(replace(want, memory=past), home, 1, NO_WORK, NOW, Draft())
+    assert (verdict.state, verdict.since) == ("Pending", rfc3339(NOW))
+
+
+def test_a_test_instance_has_tags_that_aws_takes() -> None:
+    want = wanted(gates={"ssm": {"instance": {"profile": "x"}}})
+    want = replace(want, name="x" * 250)
+    home = ours(1, tags={TAG_GATES: "pending"})
+    begun = plan_gates(want, home, 1, NO_WORK, NOW, Draft())
+    past = Memory(tested={1: Judged("Pending", since=begun.since, gates=begun.gates)})
     draft = Draft()
-    plan_gates(want, ours(1), 1, NO_WORK, NOW, draft)
+    plan_gates(replace(want, memory=past), home, 1, NO_WORK, NOW, draft)
     (launch,) = [a for a in draft.actions if isinstance(a, LaunchTest)]
-    assert len(launch.tags["Name"]) == 256
+    judge_tag_values(launch.tags)
+
+
+# Depth
+
+
+@pytest.mark.parametrize("levels", [60, 70, 300, 9_000])
+def test_a_template_may_be_as_deep_as_a_pod_is(levels: int) -> None:
+    template = copy.deepcopy(JOB_TEMPLATE)
+    template["spec"]["x"] = nested(levels)
+    body = golden()
+    body["spec"] = {"region": HOME, "source": {"job": {"template": template}}}
+    if levels < 64:
+        assert check_object(body) == "planned"
+    else:
+        assert "template: nested deeper than 64 levels" in refusal(body)
+
+
+@pytest.mark.parametrize("levels", [90, 97, 600, 9_900])
+def test_a_deep_object_does_not_keep_others_from_being_known(levels: int) -> None:
+    store = Store(CLUSTER, indexed=True)
+    body = golden()
+    body["spec"]["source"] = {"job": {"template": {"a": nested(levels)}}}
+    assert store.take([body, golden("ImageShare", spec=SHARE_SPECS[0])])
+    assert len(store.known()) == 2
+    found = store.parsed(Key("GoldenImage", "team", "base"))
+    assert isinstance(found, SpecError)
+    assert "nested deeper" in str(found)
+
+
+def test_what_an_api_server_stores_is_read() -> None:
+    before = sys.getrecursionlimit()
+    try:
+        allow_depth()
+        text = '[{"a":' * 5_000 + "1" + "}]" * 5_000
+        assert json.dumps(json.loads(text)).count("[") == 5_000
+    finally:
+        sys.setrecursionlimit(before)
 
 
 # A status that somebody edited

@@ -107,7 +107,7 @@ def plan_gates(
     if anew:
         _mark(image, "pending", draft)
     fresh = known is not None and known.state == PENDING and known.gates == asked
-    if anew or known is None or not fresh or not known.since:
+    if anew or known is None or not fresh or not isfinite(passed(known.since, now)):
         # Since when is recorded first: an instance is launched once for that time.
         draft.wake(SOON)
         return Verdict(PENDING, (), rfc3339(now), asked)
@@ -347,8 +347,7 @@ def _launch(
         )
     spec = want.spec
     # EC2 remembers a token longer than it shows the instance, so later it must be another one.
-    age = passed(since, now)
-    hours = int(age // 3600) if isfinite(age) else 0
+    hours = int(passed(since, now) // 3600)
     draft.do(
         LaunchTest(
             region=image.region,
