@@ -84,6 +84,8 @@ from gilder.core.tree import tree
 from gilder.core.versions import plan_image, plan_work_end
 from gilder.core.wanted import Source, Wanted, wanted
 from gilder.core.work import SeenBuild, SeenJob, SeenTest, Work
+from gilder.handlers.controller import _trigger
+from gilder.handlers.store import Store
 from gilder.reconcile.engine import plan_scope
 from gilder.reconcile.inventory import Inventory
 from gilder.sandbox.kubernetes.rules import evaluate
@@ -210,6 +212,11 @@ def check_object(body: Body) -> str:
     of them alone (`refused by schema`, `refused by models`), or `planned`."""
     stored, causes = refusals(body)
     read(body)  # as `gilder plan` has it, from a file
+    store = Store(CLUSTER, indexed=True, accounts=[A])
+    store.put(stored)
+    store.needs()
+    if not causes:
+        _trigger(stored)
     found = read(stored)
     if isinstance(found, SpecError):
         return "refused" if causes else "refused by models"

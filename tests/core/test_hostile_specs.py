@@ -36,6 +36,7 @@ from gilder.core.conditions import Verdict, merge, readable, verdicts_of
 from gilder.core.gating import plan_gates
 from gilder.core.plan import Draft, Plan
 from gilder.core.results import Event
+from gilder.core.slots import ami_name
 from gilder.core.times import rfc3339
 from gilder.core.tree import tree
 from gilder.core.versions import plan_image
@@ -178,6 +179,19 @@ def test_the_names_in_use_stay_good() -> None:
 def test_a_number_in_a_tag_is_one_that_we_wrote(text: str) -> None:
     found = image(1, tags={TAG_VERSION: text, TAG_ATTEMPT: text})
     assert (found.version, found.attempt) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("template", "version", "name"),
+    [
+        ("{version}", 4, "004"),
+        ("{version}", 1234, "1234"),
+        ("{name}{version}", 4, "x4".rjust(3, "0")),
+    ],
+)
+def test_the_shortest_names_are_long_enough_for_aws(template: str, version: int, name: str) -> None:
+    want = replace(wanted(naming={"template": template}), name="x")
+    assert ami_name(want, version) == name
 
 
 # What is told
