@@ -1,13 +1,18 @@
 """Access files and Jobs that anybody might have written, and what fuzzing them has found."""
 
+import copy
 from typing import Any
 
 import pytest
 from hostilefiles import HOSTILE_FILES, check_file, check_job, files, sources
+from hostilevalues import JOB_TEMPLATE
 from hypothesis import HealthCheck, given, settings
+from pydantic import ValidationError
 
 from gilder.api.access import AccessError, load
+from gilder.api.building import JobSource
 
+PACKER = {"template": {"configMap": {"name": "template"}}}
 QUICK = settings(
     max_examples=200,
     deadline=None,
@@ -51,3 +56,13 @@ def test_what_the_parser_stumbles_over_is_no_yaml(text: str) -> None:
 @given(sources())
 def test_no_spec_changes_what_our_containers_run(source: Any) -> None:
     check_job(source)
+
+
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+@pytest.mark.parametrize("name", [["a"], {"a": "b"}, 1, True])
+def test_the_name_of_a_variable_is_text(kind: str, name: Any) -> None:
+    template = copy.deepcopy(JOB_TEMPLATE)
+    template["spec"][kind] = [{"name": "x", "env": [{"name": name}]}]
+    source = {"preset": "packer", "packer": PACKER, "template": template}
+    with pytest.raises(ValidationError, match=r"env\[0\].name: must be text"):
+        JobSource.model_validate(source)

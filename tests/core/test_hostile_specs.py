@@ -186,7 +186,7 @@ def test_a_number_in_a_tag_is_one_that_we_wrote(text: str) -> None:
     [
         ("{version}", 4, "004"),
         ("{version}", 1234, "1234"),
-        ("{name}{version}", 4, "x4".rjust(3, "0")),
+        ("{name}{version}", 4, "0x4"),
     ],
 )
 def test_the_shortest_names_are_long_enough_for_aws(template: str, version: int, name: str) -> None:
