@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hostilechecks import GOLDEN_BODY, POPULATED, check_object, judge_tag_values, judge_text, plan
 from hostilevalues import (
+    BUILD,
     IMAGE_SPECS,
     IMAGE_STATUS,
     JOB_TEMPLATE,
@@ -324,6 +325,10 @@ def test_ownership_tags_are_never_tags_of_the_user() -> None:
                                       "at": ""}]),
         lambda s: s["build"].update(ref="arn:aws:imagebuilder:::image/../..", state="Running"),
         lambda s: s["lastBuild"].update(state="Succeeded", imageId=ami(9)),
+        lambda s: s["lastBuild"].update(state="Succeeded", imageId=ami(7)),
+        lambda s: s.update(lastBuild={**BUILD, "state": "Succeeded", "imageId": ami(8)}),
+        lambda s: s.update(lastBuild={**BUILD, "state": "Succeeded", "imageId": ami(11)}),
+        lambda s: s.update(build={**BUILD, "kind": "job"}),
         lambda s: s.clear(),
     ],
 )  # fmt: skip

@@ -133,6 +133,12 @@ class Image:
         """Whether our tags on it name this cluster and this GoldenImage."""
         return self.tags.get(TAG_IMAGE) == key and self.tags.get(TAG_CLUSTER) == cluster
 
+    def of_another(self, cluster: str, key: str) -> bool:
+        """Whether our tags on it name another GoldenImage or cluster: these count more than a
+        status, which anybody may have written who may edit it."""
+        told = (self.tags.get(TAG_IMAGE, key), self.tags.get(TAG_CLUSTER, cluster))
+        return told != (key, cluster)
+
 
 class ImageIndex(dict[str, Image]):
     """AMIs by id that are also found by the GoldenImage their tag names. Never changed once made.

@@ -294,7 +294,7 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
         image = seen.region(region).images.get(known.image_id)
         if image is None or image.owner != seen.account or version not in fingerprints:
             continue
-        if _of_another(want, image):
+        if image.of_another(want.cluster, want.key):
             continue
         expected = {
             TAG_IMAGE: want.key,
@@ -315,13 +315,6 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
             draft.do(TagResources(region=region, resources=ids, tags=wrong))
             owned[image.id] = replace(image, tags={**image.tags, **wrong})
     return sorted(owned.values(), key=lambda i: (i.version, i.region, i.created, i.id))
-
-
-def _of_another(want: Wanted, image: Image) -> bool:
-    """Whether the tags of an AMI name another GoldenImage or cluster: these count more than a
-    status, which anybody may have written who may edit it."""
-    told = (image.tags.get(TAG_IMAGE, want.key), image.tags.get(TAG_CLUSTER, want.cluster))
-    return told != (want.key, want.cluster)
 
 
 def _gates_tag(want: Wanted, version: int) -> dict[str, str]:
