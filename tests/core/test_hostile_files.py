@@ -66,3 +66,11 @@ def test_the_name_of_a_variable_is_text(kind: str, name: Any) -> None:
     source = {"preset": "packer", "packer": PACKER, "template": template}
     with pytest.raises(ValidationError, match=r"env\[0\].name: must be text"):
         JobSource.model_validate(source)
+
+
+@pytest.mark.parametrize("part", ["env", "envFrom", "volumeMounts"])
+def test_an_entry_that_is_null_is_no_entry(part: str) -> None:
+    template = copy.deepcopy(JOB_TEMPLATE)
+    template["spec"]["containers"] = [{"name": "x", part: [None]}]
+    with pytest.raises(ValidationError, match=r"\[0\]: must be a mapping"):
+        JobSource.model_validate({"template": template})

@@ -421,6 +421,8 @@ def shape(template: dict[str, Any]) -> list[Any]:
             for part in ("env", "envFrom", "volumeMounts"):
                 entries = of_type(container.get(part), list, f"{field}.{part}")
                 for m, entry in enumerate(entries):
+                    if entry is None:
+                        raise ValueError(f"template.{field}.{part}[{m}]: must be a mapping")
                     found = of_type(entry, dict, f"{field}.{part}[{m}]")
                     of_type(found.get("name"), str, f"{field}.{part}[{m}].name")
     of_type(spec.get("volumes"), list, "spec.volumes")
