@@ -370,9 +370,16 @@ CASES = [
         waits=1,
     ),
     Case(
-        "an attempt tag mangled by hand does not overflow the backoff",
+        "an attempt tag mangled by hand overflows neither the backoff nor the name",
         image(1, owner=FOREIGN),
         [ours(7, fingerprint=F1, state="failed", attempt=10**200, created=ago(3500))],
+        lines=["as team-base-v1-r2"],
+        problems=["CopyFailed"],
+    ),
+    Case(
+        "an attempt tag that is mangled to a number does not overflow the backoff",
+        image(1, owner=FOREIGN),
+        [ours(7, fingerprint=F1, state="failed", attempt=10**9 - 1, created=ago(3500))],
         problems=["CopyFailed"],
         waits=1,
     ),

@@ -309,3 +309,14 @@ def test_no_call_is_made_for_a_list_in_a_region_that_does_not_exist(aws: Sandbox
     (said,) = found.status.lists
     assert "no AWS Region eu-none-1" in said.problem
     assert aws.requests.total("GetParameters") == 0
+
+
+@pytest.mark.usefixtures("aws")
+def test_accounts_that_it_acts_in_are_known_those_of_consumers_too() -> None:
+    """What others say in the queue of events touches nothing."""
+    roles = [{"arn": "arn:aws:iam::{account}:role/gilder"}]
+    consumers = [{"accounts": ["2*"], "roles": roles}]
+    file = AccessFile.model_validate({"accounts": [PROD_ENTRY], "consumers": consumers})
+    fleet = fleet_of(file)
+    assert [fleet.knows(account) for account in (OWN, PROD, A, B)] == [True, True, True, False]
+    fleet.close()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from gilder.api.base import ApiModel, field_errors
+from gilder.api.base import ApiModel, field_errors, one_line
 
 OWN = "own"  # the account of the operator's own credentials
 PLACEHOLDER = "{account}"
@@ -275,6 +275,9 @@ def _of_references(file: AccessFile) -> Iterator[str]:
                 )
 
 
+# What PyYAML lets through of Python about a date of no calendar, `!!int x` and the like.
+_UNCAUGHT = (ValueError, KeyError, AttributeError, TypeError, OverflowError)
+
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -307,6 +310,11 @@ def load(text: str) -> AccessFile:
         data = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise AccessError(f"not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise AccessError("not YAML: it is nested too deeply") from None
+    except _UNCAUGHT as error:
+        told = one_line(str(error), 200)
+        raise AccessError(f"not YAML: a value that cannot be read: {told}") from None
     if not isinstance(data, dict):
         raise AccessError("must be a mapping with accounts, consumers, organizations, namespaces")
     try:

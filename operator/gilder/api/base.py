@@ -62,10 +62,12 @@ OrganizationalUnitArn = Annotated[
     ),
 ]
 # Tag limits: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+TAG_LIMIT = 256  # characters of a value
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-TagValue = Annotated[str, StringConstraints(max_length=256)]
+TagValue = Annotated[str, StringConstraints(max_length=TAG_LIMIT)]
 
 
+RESERVED_PREFIXES = ("aws:", "goldenimage.dev/")
 RESERVED = "keys that start with aws: or goldenimage.dev/ are reserved"
 # The CEL rule beside check_tag_keys.
 FREE_TAG_KEYS = (
@@ -76,24 +78,54 @@ FREE_TAG_KEYS = (
 
 def check_tag_keys(tags: Iterable[str]) -> None:
     """Raises ValueError for tag keys that are AWS's or the operator's own."""
-    if any(k.startswith(("aws:", "goldenimage.dev/")) for k in tags):
+    if any(k.startswith(RESERVED_PREFIXES) for k in tags):
         raise ValueError(f"tags: {RESERVED}")
+
+
+MOST_ERRORS = 20  # lines; a list of a thousand wrong entries is one mistake
+MOST_SHOWN = 100  # characters of what was given, of which there may be a megabyte
+MOST_NAMED = 400  # of a path, with names of fields that may be anything
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """A text that was written by anybody, for a log, an Event or a condition.
+
+    What would break the line, or tell a terminal to do something, is escaped.
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[:most]}..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def field_errors(error: ValidationError) -> list[str]:
     """One `field.path: what is wrong` per error; a message that brings its own paths is kept."""
     lines = []
-    for e in error.errors():
+    found = error.errors()
+    for e in found[:MOST_ERRORS]:
         path = ""
         for part in e["loc"]:
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        path = one_line(path, MOST_NAMED)
         message = e["msg"].removeprefix("Value error, ")
         if e["type"] == "extra_forbidden":
             message = "unknown field; remove it or correct its name"
         elif e["type"] == "missing":
             message = "required"
-        value = e.get("input")
-        show = isinstance(value, str | int) and e["type"] != "missing"
-        shown = f" (got {value!r})" if show else ""
+        shown = "" if e["type"] == "missing" else _shown(e.get("input"))
         lines.append(f"{path}: {message}{shown}" if path else f"{message}{shown}")
+    if len(found) > MOST_ERRORS:
+        lines.append(f"and {len(found) - MOST_ERRORS} more")
     return lines
+
+
+def _shown(value: object) -> str:
+    """What was given, where that is short enough to be told."""
+    if isinstance(value, str):
+        more = "..." if len(value) > MOST_SHOWN else ""
+        return f" (got {value[:MOST_SHOWN]!r}{more})"
+    # Python writes no integer of thousands of digits, and nobody reads one.
+    if isinstance(value, int) and value.bit_length() < 128:
+        return f" (got {value!r})"
+    return ""

@@ -19,6 +19,9 @@ from gilder.api.selection import ImageSource
 BUILDER_ARN = r"^arn:aws[a-z-]*:imagebuilder:[a-z0-9-]+:([0-9]{12}|aws|aws-marketplace):"
 DOCUMENT_LIMIT = 16000  # CreateComponent, parameter data, in the Image Builder API reference
 
+# Of a pod template. What Kubernetes knows is half as deep, and what copies or reads it recurs.
+MOST_DEPTH = 64
+
 Check = Literal["NoSecrets", "NoHostKeys", "Patched", "AgentHealthy", "CloudInitHealthy"]
 
 ComponentArn = Annotated[
@@ -374,10 +377,25 @@ class JobSource(ApiModel):
     def _whole(self) -> "JobSource":
         if (self.preset is None) != (self.packer is None):
             raise ValueError("preset: packer and packer go together")
+        if too_deep(self.template, MOST_DEPTH):
+            raise ValueError(f"template: nested deeper than {MOST_DEPTH} levels")
         found = shape(self.template or {})
         if self.preset is None and not found:
             raise ValueError("template: needs spec.containers, unless a preset is given")
         return self
+
+
+def too_deep(value: Any, most: int) -> bool:
+    """Whether something is nested deeper, by a look that is no deeper itself for that."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def shape(template: dict[str, Any]) -> list[Any]:
@@ -403,6 +421,9 @@ def shape(template: dict[str, Any]) -> list[Any]:
             for part in ("env", "envFrom", "volumeMounts"):
                 entries = of_type(container.get(part), list, f"{field}.{part}")
                 for m, entry in enumerate(entries):
-                    of_type(entry, dict, f"{field}.{part}[{m}]")
+                    if entry is None:
+                        raise ValueError(f"template.{field}.{part}[{m}]: must be a mapping")
+                    found = of_type(entry, dict, f"{field}.{part}[{m}]")
+                    of_type(found.get("name"), str, f"{field}.{part}[{m}].name")
     of_type(spec.get("volumes"), list, "spec.volumes")
     return list(spec.get("containers") or [])

@@ -8,6 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from gilder.api.base import (
     FREE_TAG_KEYS,
+    TAG_LIMIT,
     AccountId,
     ApiModel,
     InstanceId,
@@ -22,11 +23,19 @@ from gilder.api.base import (
 from gilder.api.building import ImageBuilderSource, JobSource
 from gilder.api.conditions import Condition
 from gilder.api.gates import Gates
-from gilder.api.lifecycle import Duration, Promotion, Publish, Refresh, Retention
+from gilder.api.lifecycle import (
+    Duration,
+    Promotion,
+    Publish,
+    Refresh,
+    Retention,
+    parameter_wrong,
+)
 from gilder.api.metadata import Metadata
 from gilder.api.schedule import Schedule
 from gilder.api.selection import ImageSource
 
+KEY_LIMIT = TAG_LIMIT  # of <namespace>/<name>
 DEFAULT_NAME_TEMPLATE = "{namespace}-{name}-v{version}"
 
 
@@ -577,3 +586,22 @@ class GoldenImage(ApiModel):
     metadata: Metadata
     spec: GoldenImageSpec
     status: GoldenImageStatus = GoldenImageStatus()
+
+    @model_validator(mode="after")
+    def _fits_a_tag(self) -> "GoldenImage":
+        if len(self.metadata.key) > KEY_LIMIT:
+            raise ValueError(
+                f"metadata.name: with the namespace it is longer than the {KEY_LIMIT} characters "
+                "that an ownership tag holds. Use a shorter name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parameter_can_be(self) -> "GoldenImage":
+        """The name of the parameter as it is with the namespace and the name filled in."""
+        told = self.spec.publish.ssm_parameter if self.spec.publish is not None else None
+        if told is not None:
+            name = told.named(self.metadata.namespace, self.metadata.name)
+            if wrong := parameter_wrong(name):
+                raise ValueError(f"spec.publish.ssmParameter.name: {wrong}")
+        return self

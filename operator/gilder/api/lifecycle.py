@@ -174,6 +174,24 @@ PATH_RULE = (
 )
 
 
+PARAMETER_LIMIT = 1011  # characters, with what AWS puts before it in the ARN
+MOST_LEVELS = 15
+
+
+def parameter_wrong(name: str) -> str:
+    """What AWS refuses about the name of a parameter that is to be made; empty: nothing."""
+    levels = name.removeprefix("/").split("/")
+    if levels[0].lower().startswith(("aws", "ssm")):
+        return PARAMETER_RULE[1]
+    if "" in levels:
+        return "a level between two / must not be empty"
+    if len(levels) > MOST_LEVELS:
+        return f"it has {len(levels)} levels, and AWS takes {MOST_LEVELS}"
+    if len(name) > PARAMETER_LIMIT:
+        return f"it has {len(name)} characters, and AWS takes {PARAMETER_LIMIT}"
+    return ""
+
+
 class PublishedParameter(ApiModel):
     """An SSM parameter of data type aws:ec2:image in each Region, with the AMI of that Region."""
 
@@ -199,8 +217,8 @@ class PublishedParameter(ApiModel):
 
     @model_validator(mode="after")
     def _free(self) -> "PublishedParameter":
-        if self.name.removeprefix("/").startswith(("aws", "ssm")):
-            raise ValueError(f"name: {PARAMETER_RULE[1]}")
+        if wrong := parameter_wrong(self.name):
+            raise ValueError(f"name: {wrong}")
         if "/" in self.name and not self.name.startswith("/"):
             raise ValueError(f"name: {PATH_RULE[1]}")
         return self

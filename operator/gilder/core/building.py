@@ -204,6 +204,10 @@ def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image])
     if last is None or last.state != SUCCEEDED:
         return Built()
     image = seen.region(want.spec.region).images.get(last.image_id or "")
+    if image is not None and (
+        image.owner != seen.account or image.of_another(want.cluster, want.key)
+    ):
+        image = None  # no build of ours has made it, whatever status says
     version = any(i.fingerprint == last.id for i in owned)
     if not version and last is not want.memory.last_build:
         # It ended just now. Status records that before the AMI is taken: an AMI that is a version

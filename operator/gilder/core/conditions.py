@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import ValidationError
+
+from gilder.api.base import one_line
 from gilder.api.conditions import Condition, ConditionType
 
 Status = Literal["True", "False", "Unknown"]
@@ -34,7 +37,7 @@ def merge(
     for verdict in sorted(new, key=lambda v: ORDER.index(v.type)):
         was = before.get(verdict.type)
         same = was is not None and was.status == verdict.status
-        message = verdict.message
+        message = one_line(verdict.message)
         if len(message) > MESSAGE_LIMIT:
             message = message[: MESSAGE_LIMIT - 3] + "..."
         merged.append(
@@ -51,8 +54,22 @@ def merge(
 
 
 def verdicts_of(conditions: Iterable[Condition]) -> list[Verdict]:
-    """Conditions as they are, to be merged again."""
-    return [Verdict(ConditionType(c.type), c.status, c.reason, c.message) for c in conditions]
+    """Conditions as they are, to be merged again; without those that somebody else has set."""
+    known = {t.value: t for t in ConditionType}
+    return [
+        Verdict(known[c.type], c.status, c.reason, c.message) for c in conditions if c.type in known
+    ]
+
+
+def readable(raw: object) -> list[Condition]:
+    """The conditions of a status that no model has read; what is none is left out."""
+    found = []
+    for one in raw if isinstance(raw, list) else ():
+        try:
+            found.append(Condition.model_validate(one))
+        except ValidationError:
+            continue
+    return found
 
 
 def get(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:

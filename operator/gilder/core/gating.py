@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import isfinite
 from typing import Literal
 
 from gilder import checks
+from gilder.api.base import TAG_LIMIT
 from gilder.api.gates import Gates, InspectorGate, SsmGate
 from gilder.api.goldenimage import GateResult
 from gilder.api.names import TAG_CLUSTER, TAG_GATES, TAG_IMAGE, TAG_TEST
@@ -105,7 +107,7 @@ def plan_gates(
     if anew:
         _mark(image, "pending", draft)
     fresh = known is not None and known.state == PENDING and known.gates == asked
-    if anew or known is None or not fresh or not known.since:
+    if anew or known is None or not fresh or not isfinite(passed(known.since, now)):
         # Since when is recorded first: an instance is launched once for that time.
         draft.wake(SOON)
         return Verdict(PENDING, (), rfc3339(now), asked)
@@ -360,7 +362,7 @@ def _launch(
             groups=gate.instance.security_group_ids,
             tags={
                 **spec.tags,
-                "Name": f"gilder test of {want.key}",
+                "Name": f"gilder test of {want.key}"[:TAG_LIMIT],
                 TAG_CLUSTER: want.cluster,
                 TAG_IMAGE: want.key,
                 TAG_TEST: image.id,

@@ -61,10 +61,18 @@ class Principals:
 NOBODY = Principals()
 
 
+MOST_DIGITS = 9  # of a version; more than that no status can hold, and nobody has made
+
+
+def _number(text: str, otherwise: int) -> int:
+    """The number in a tag, which anybody may have mangled who may tag AMIs."""
+    good = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return int(text) if good else otherwise
+
+
 def _version(tags: Mapping[str, str]) -> int:
     """The version tag, or 0 where it is absent or was mangled by hand."""
-    text = tags.get(TAG_VERSION, "")
-    return int(text) if text.isdecimal() else 0
+    return _number(tags.get(TAG_VERSION, ""), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +119,7 @@ class Image:
 
     @property
     def attempt(self) -> int:
-        text = self.tags.get(TAG_ATTEMPT, "")
-        return int(text) if text.isdecimal() else 1
+        return _number(self.tags.get(TAG_ATTEMPT, ""), 1)
 
     @property
     def role(self) -> str:
@@ -125,6 +132,12 @@ class Image:
     def belongs_to(self, cluster: str, key: str) -> bool:
         """Whether our tags on it name this cluster and this GoldenImage."""
         return self.tags.get(TAG_IMAGE) == key and self.tags.get(TAG_CLUSTER) == cluster
+
+    def of_another(self, cluster: str, key: str) -> bool:
+        """Whether our tags on it name another GoldenImage or cluster: these count more than a
+        status, which anybody may have written who may edit it."""
+        told = (self.tags.get(TAG_IMAGE, key), self.tags.get(TAG_CLUSTER, cluster))
+        return told != (key, cluster)
 
 
 class ImageIndex(dict[str, Image]):

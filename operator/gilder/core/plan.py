@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gilder.api.base import one_line
 from gilder.core.actions import AnyAction
 from gilder.core.observed import Problem
 
@@ -57,7 +58,8 @@ class Plan:
         return not (self.actions or self.problems or self.waiting)
 
     def lines(self) -> tuple[str, ...]:
-        return tuple(a.describe() for a in self.actions)
+        """What the actions are, each on one line whatever the tags and names in it hold."""
+        return tuple(one_line(a.describe()) for a in self.actions)
 
 
 def freeze(draft: Draft) -> Plan:

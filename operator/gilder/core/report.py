@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from gilder.api.base import one_line
 from gilder.api.conditions import Condition, ConditionType
 from gilder.api.names import TAG_GATES, TAG_RELEASE
 from gilder.core.actions import (
@@ -180,7 +181,7 @@ def last_drift(before: str | None, corrected: Sequence[Result], now: str) -> str
     """When drift was corrected last and how, for status.lastDrift."""
     if not corrected:
         return before
-    return f"{now}: {'; '.join(r.action.describe() for r in corrected)}"[:DRIFT_LENGTH]
+    return one_line(f"{now}: {'; '.join(r.action.describe() for r in corrected)}", DRIFT_LENGTH)
 
 
 def drift_text(count: int, last: str | None) -> str:

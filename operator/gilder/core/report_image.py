@@ -149,7 +149,7 @@ def report_image(
         product_codes=found.product_codes if found else old.product_codes,
         published=published,
         replicas_ready=f"{len(regions) - len(lacking)}/{len(regions)}" if regions else None,
-        plan=tuple(a.describe() for a in pending)[: report.PLAN_LINES],
+        plan=Plan(tuple(pending)).lines()[: report.PLAN_LINES],
         managed_tag_keys=tuple(
             # A key that left spec stays ours to remove until all is settled.
             sorted({*image.spec.tags, *(() if settled else old.managed_tag_keys)})

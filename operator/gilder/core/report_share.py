@@ -20,6 +20,7 @@ from gilder.core.consumers import verdict
 from gilder.core.declared import next_end
 from gilder.core.lacking import lacking
 from gilder.core.observed import NOBODY, Principals, Problem
+from gilder.core.plan import Plan
 from gilder.core.results import Event, Result
 from gilder.core.shares import Place, Share
 from gilder.core.sharing import SharePlan, TargetState
@@ -146,7 +147,7 @@ def report_share(
         principals=len(mine.principals),
         next_expiry=next_end(share.spec, now),
         removed=_removed(corrected) or old.removed,
-        plan=tuple(a.describe() for a in pending)[: report.PLAN_LINES],
+        plan=Plan(tuple(pending)).lines()[: report.PLAN_LINES],
         synced_digest=plan.inputs if settled else old.synced_digest,
         drift_corrected=count,
         last_drift=last_drift,

@@ -32,6 +32,7 @@ FIRST_RETRY = 60.0  # seconds before a failed copy is made again; doubles
 LAST_RETRY = 3600.0
 UNSEEN_GRACE = 300.0  # seconds a requested AMI may stay invisible (EC2 reads lag behind writes)
 NAME_LIMIT = 128  # CreateImage, parameter Name, in the EC2 API reference
+NAME_LEAST = 3
 
 Role = Literal["home", "replica", "intermediate"]
 
@@ -44,7 +45,7 @@ def named(want: Wanted) -> str:
 
 def ami_name(want: Wanted, version: int, suffix: str = "") -> str:
     """The AMI's name, cut to AWS's limit with a digest so that it stays unique."""
-    name = named(want).replace("{version}", str(version))
+    name = named(want).replace("{version}", str(version)).rjust(NAME_LEAST, "0")
     if len(name) + len(suffix) > NAME_LIMIT:
         name = f"{name[: NAME_LIMIT - 13 - len(suffix)]}-{digest(name, length=12)}"
     return name + suffix

@@ -6,6 +6,7 @@ Made of what is declared and what status says; nothing is asked of AWS.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from gilder.api.conditions import Condition, ConditionType
@@ -156,8 +157,8 @@ def tree(image: GoldenImage, shares: Iterable[ImageShare], now: datetime) -> Tre
                 version=r.version,
                 image_id=r.image_id,
                 state=r.state,
-                lag=max(0.0, passed(r.behind_since, now)) if r.behind_since else 0.0,
-                age=max(0.0, passed(r.recovery_point, now)) if r.recovery_point else None,
+                lag=_since(r.behind_since, now) or 0.0,
+                age=_since(r.recovery_point, now),
                 stale=r.stale,
                 progress=r.progress or "",
                 message=r.message,
@@ -169,6 +170,12 @@ def tree(image: GoldenImage, shares: Iterable[ImageShare], now: datetime) -> Tre
         recycle_bin=status.recycle_bin,
         shares=tuple(_shares(image, shares, now)),
     )
+
+
+def _since(text: str | None, now: datetime) -> float | None:
+    """Seconds since a time of the status; None where it says none that can be read."""
+    found = passed(text, now)
+    return max(0.0, found) if isfinite(found) else None
 
 
 def _of(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gilder.api.base import RESERVED_PREFIXES
 from gilder.api.names import (
     TAG_CLUSTER,
     TAG_GATES,
@@ -293,6 +294,8 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
         image = seen.region(region).images.get(known.image_id)
         if image is None or image.owner != seen.account or version not in fingerprints:
             continue
+        if image.of_another(want.cluster, want.key):
+            continue
         expected = {
             TAG_IMAGE: want.key,
             TAG_CLUSTER: want.cluster,
@@ -326,7 +329,11 @@ def _tags(want: Wanted, image: Image, view: RegionView, draft: Draft) -> None:
     ours = {
         k: v for k, v in image.tags.items() if k.startswith(TAG_PREFIX)
     }  # snapshots carry what their AMI carries
-    gone = [k for k in want.memory.tag_keys if k not in want.spec.tags]
+    gone = [
+        k
+        for k in want.memory.tag_keys
+        if k not in want.spec.tags and not k.startswith(RESERVED_PREFIXES)
+    ]
     there: list[tuple[str, Mapping[str, str]]] = [(image.id, image.tags)]
     there += [(s, view.snapshots[s].tags) for s in image.snapshots if s in view.snapshots]
     add: dict[tuple[tuple[str, str], ...], list[str]] = {}

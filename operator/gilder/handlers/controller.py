@@ -16,12 +16,12 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from gilder.api import GoldenImage, GoldenImageStatus, ImageShare, ImageShareStatus, SpecError
-from gilder.api.conditions import Condition, ConditionType
+from gilder.api.conditions import ConditionType
 from gilder.api.names import ABANDON, FINALIZER
 from gilder.aws.errors import lasting, request_ids
 from gilder.aws.events import EventQueue
 from gilder.config import Settings
-from gilder.core.conditions import Verdict, merge, verdicts_of
+from gilder.core.conditions import Verdict, merge, readable, verdicts_of
 from gilder.core.digest import digest
 from gilder.core.results import Event
 from gilder.core.times import rfc3339
@@ -564,7 +564,7 @@ class Controller:
     def _conditions(self, key: Key, body: Body, verdicts: list[Verdict]) -> bool:
         """Write just the conditions, whatever else status holds; whether Ready's reason changed."""
         raw = dict(body.get("status") or {})
-        old = [Condition.model_validate(c) for c in raw.get("conditions") or []]
+        old = readable(raw.get("conditions"))
         generation = int(body["metadata"].get("generation", 0))
         now = merge(old, verdicts, generation, rfc3339(utc_now()))
         raw["conditions"] = [c.model_dump(mode="json", by_alias=True) for c in now]

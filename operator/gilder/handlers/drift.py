@@ -161,7 +161,9 @@ class Drift:
         if touched.organization:
             return store.of_organizations()
         if touched.parameters:
-            return store.following(touched.parameters)
+            # A name says nothing of whose it is, and an id or an ARN does.
+            known = self._around.knows(touched.account)
+            return store.following(touched.parameters) if known else set()
         bare = {k.rsplit("/", 1)[1] for k in touched.keys}  # a spec may name a key by its id
         names = touched.names | bare
         if touched.access and touched.snapshots:

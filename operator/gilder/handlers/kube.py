@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -35,6 +36,17 @@ PAGE = 250  # objects per page of a listing; one of thousands at once is most of
 LOG_LINES = 20  # of a failed Job
 
 
+# Python reads no JSON that is nested deeper than its limit of recursion. An API server takes 10,000
+# levels, where a schema takes anything; and one such object would keep a whole listing from being
+# read. Reading that deep takes a megabyte of stack.
+DEPTH = 30_000
+
+
+def allow_depth() -> None:
+    """Let whatever an API server stores be read."""
+    sys.setrecursionlimit(max(DEPTH, sys.getrecursionlimit()))
+
+
 class GoneError(Exception):
     """The object does not exist any more."""
 
@@ -43,6 +55,7 @@ class Kube:
     """Blocking calls; safe to use from several threads."""
 
     def __init__(self) -> None:
+        allow_depth()
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
         except config.ConfigException:

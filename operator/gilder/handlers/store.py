@@ -18,6 +18,9 @@ from gilder.core.shares import Share, recorded
 from gilder.handlers.standing import Standing
 from gilder.reconcile.inventory import ImageScope, Inventory, ShareScope, key_homes
 
+# Levels of an object that are kept: some more than a pod template may have.
+MOST_DEPTH = 100
+
 Kind = Literal["GoldenImage", "ImageShare"]
 Body = Mapping[str, Any]
 
@@ -70,6 +73,7 @@ class Store:
             self._versions[key] = version
             kept = {k: v for k, v in body.items() if k != "metadata"}
             kept["metadata"] = {k: v for k, v in meta.items() if k != "managedFields"}
+            kept = shallow(kept)
             self._bodies[key] = zlib.compress(json.dumps(kept, separators=(",", ":")).encode())
             self._index(key, pool.strings(kept))
             return True
@@ -210,6 +214,32 @@ class Store:
         """Shares that take accounts from AWS Organizations."""
         with self._lock:
             return {_share_key(s) for s in self._inventory.of_organizations()}
+
+
+def shallow(body: dict[str, Any], most: int = MOST_DEPTH) -> dict[str, Any]:
+    """The body, without what lies deeper than any model reads: a pod template takes anything, and
+    one that is nested thousands of levels deep must not end the work on all others.
+
+    What is left is too deep for the model as well, which refuses it.
+    """
+    level: list[Any] = [body]
+    for _ in range(most):
+        level = [i for one in level for i in _inside(one) if isinstance(i, dict | list)]
+        if not level:
+            return body
+    return {k: _cut(v, most - 1) for k, v in body.items()}
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _cut(value: Any, left: int) -> Any:
+    if isinstance(value, dict):
+        return {k: _cut(v, left - 1) for k, v in value.items()} if left else {}
+    if isinstance(value, list):
+        return [_cut(v, left - 1) for v in value] if left else []
+    return value
 
 
 def _share_key(path: str) -> Key:

@@ -372,8 +372,10 @@ class Fleet:
             engine.work.forget(region)
 
     def knows(self, account: str) -> bool:
-        """Whether the operator acts in an account."""
-        return account in self.others or account == self._own_account()
+        """Whether the operator acts in an account, be it with a role of a consumer."""
+        if account in self.others or account == self._own_account():
+            return True
+        return tenancy.consumer_roles(self.file, account) is not None
 
     def _own_account(self) -> str:
         try:
