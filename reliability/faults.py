@@ -216,12 +216,21 @@ def crds_gone(stage: Stage) -> Iterator[Bitten]:
     for url in urls:
         stage.session.delete(url, timeout=10).raise_for_status()
     yield lambda: 1
-    stage.wait(
-        lambda: all(stage.session.get(u, timeout=10).status_code == 404 for u in urls),
-        "the CRDs gone, with what they held",
-    )
+
+    def gone() -> list[str]:
+        return [u for u in urls if stage.session.get(u, timeout=10).status_code != 404]
+
+    with _again(0.3, lambda: _kept_running(stage)):
+        if not wait_for(lambda: not gone(), SECONDS, 0.1):
+            raise Violation(f"objects hold up the end of {gone()}\n{stage.world.operator.tail()}")
     install_crds(stage.world.cluster, crds())
     stage.apply(*kept)
+
+
+def _kept_running(stage: Stage) -> None:
+    """As a kubelet does."""
+    if not stage.world.operator.running:
+        stage.world.operator.start()
 
 
 def _manifest(found: Object) -> Object:
@@ -268,6 +277,7 @@ def endure(name: str, trouble: str, lasts: float = LASTS) -> Run:
                 run.struck = bitten()
             stage.aws.faults.clear()
             watch.arm()
+            _kept_running(stage)
             _ends(stage, story, trouble)
             judge(stage, story, watch.wrong)
             at_rest(stage)

@@ -31,6 +31,7 @@ CALLS: dict[str, set[Right]] = {
     "get_lease GET": {("get", "leases")},
     "put_lease PUT": {("update", "leases")},
     "put_lease POST": {("create", "leases")},
+    "lacks_crd GET": {("list", "customresourcedefinitions")},
     "probe GET": {("list", "goldenimages")},
     "_listed GET": {("list", "jobs"), ("list", "configmaps")},
     "create POST": {("create", "jobs")},

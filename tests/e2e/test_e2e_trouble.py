@@ -4,7 +4,9 @@ import pytest
 from stage import DR, ENCRYPTED, HOME, KEY, OTHER, REPLICATED, A, B, Stage
 from systemworld import golden, share
 
+from gilder.api.crd import crds
 from gilder.sandbox.breakage import can_launch
+from gilder.sandbox.kubernetes.manifests import install_crds
 from gilder.sandbox.kubernetes.server import Server
 from gilder.sandbox.process import wait_for
 
@@ -118,3 +120,29 @@ def test_a_change_made_while_the_watch_was_blind_is_found_by_the_sweep(stage: St
     server.faults.clear()
     stage.gone("ImageShare", "other")
     assert stage.grantees() == ["444444444444"]
+
+
+def test_the_crds_are_deleted_and_nothing_holds_them_up(stage: Stage) -> None:
+    """That of ImageShares is gone first; images must still be let go of, and adopted again."""
+    stage.start()
+    stage.apply(golden(**ENCRYPTED), share(accounts=[A]))
+    stage.wait_ready("GoldenImage", "base")
+    stage.wait_ready("ImageShare", "team")
+    image = stage.image("base", HOME)
+    root = f"{stage.world.cluster.url}/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    names = [f"{plural}.goldenimage.dev" for plural in ("imageshares", "goldenimages")]
+
+    def there(name: str) -> bool:
+        if not stage.world.operator.running:
+            stage.world.operator.start()  # as a kubelet does
+        return stage.session.get(f"{root}/{name}", timeout=10).status_code != 404
+
+    for name in names:
+        stage.session.delete(f"{root}/{name}", timeout=10).raise_for_status()
+        assert wait_for(lambda name=name: not there(name), 30), stage.world.operator.tail()
+    assert stage.users(image) == set()
+    install_crds(stage.world.cluster, crds())
+    stage.apply(golden(**ENCRYPTED), share(accounts=[A]))
+    stage.wait(lambda: there(names[0]) and stage.ready("ImageShare", "team"), "shared again", 60)
+    assert stage.image("base", HOME) == image, "by its tags"
+    assert stage.users(image) == {A}

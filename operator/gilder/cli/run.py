@@ -21,5 +21,4 @@ def run_operator(given: dict[str, Any]) -> int:
     from gilder.handlers import logs, operator
 
     logs.configure(settings.log_format, settings.log_level)
-    operator.run(settings)
-    return 0
+    return operator.run(settings)

@@ -33,7 +33,7 @@ from gilder.handlers.kube import PLURALS, GoneError, Kube
 from gilder.handlers.maplist import NOT_LISTED, MapList
 from gilder.handlers.published import PublishedList
 from gilder.handlers.queue import WorkQueue
-from gilder.handlers.store import Body, Key, Store, key_of
+from gilder.handlers.store import Body, Key, Kind, Store, key_of
 from gilder.reconcile.engine import utc_now
 from gilder.reconcile.fleet import Fleet
 from gilder.reconcile.inventory import ImageScope
@@ -102,6 +102,7 @@ class Controller:
         self._published = published if published is not None else PublishedList()
         self._access = AccessWatch(settings)
         self._access.start(fleet.file)
+        self._lacking: set[Kind] = set()  # whose CRDs are not there
         self._swept = time.monotonic()  # when the last sweep began
 
     async def start(self) -> None:
@@ -253,12 +254,19 @@ class Controller:
         """Take in everything; what was known before and is not there any more is gone."""
         before = self.store.known()
         listed: set[Key] = set()
+        lacking: set[Kind] = set()
         for kind in PLURALS:
-            pages = self._kube.pages(kind, self.settings.namespace_list, self.settings.selector)
-            while (page := await asyncio.to_thread(next, pages, None)) is not None:
-                listed |= await asyncio.to_thread(self.store.take, page)
-                for body in page:
-                    self._seen.setdefault(key_of(body), _trigger(body))
+            try:
+                listed |= await self._list_kind(kind)
+            except ApiException as error:
+                # Without its CRD there is nothing of a kind; without any there is nothing to do.
+                missing = error.status == HTTPStatus.NOT_FOUND
+                if not missing or not await asyncio.to_thread(self._kube.lacks_crd, kind):
+                    raise
+                lacking.add(kind)
+                if lacking == set(PLURALS):
+                    raise
+        self._lack(lacking)
         if self.settings.jobs:
             await self._list_jobs()
         await self._list_maps()
@@ -266,6 +274,21 @@ class Controller:
         for key in before:
             if key not in listed:
                 self._forget(key)
+
+    async def _list_kind(self, kind: Kind) -> set[Key]:
+        listed: set[Key] = set()
+        pages = self._kube.pages(kind, self.settings.namespace_list, self.settings.selector)
+        while (page := await asyncio.to_thread(next, pages, None)) is not None:
+            listed |= await asyncio.to_thread(self.store.take, page)
+            for body in page:
+                self._seen.setdefault(key_of(body), _trigger(body))
+        return listed
+
+    def _lack(self, kinds: set[Kind]) -> None:
+        """Log once which CRDs are not there."""
+        for kind in sorted(kinds - self._lacking):
+            log.error("a CRD is not installed: kubectl apply -k crds", kind=kind)
+        self._lacking = kinds
 
     async def _listed(self) -> bool:
         try:

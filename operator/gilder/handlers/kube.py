@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
@@ -97,6 +97,13 @@ class Kube:
         )
         found: dict[str, Any] = call(*where, **asked)
         return found
+
+    def lacks_crd(self, kind: Kind) -> bool:
+        """Whether the CRD of a kind is certain not to be there. An API server that starts may not
+        find what it serves a moment later, but lists CRDs as they are stored."""
+        query = urlencode({"fieldSelector": f"metadata.name={PLURALS[kind]}.{GROUP}"})
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        return not self._request("GET", f"{path}?{query}")["items"]
 
     def probe(self, namespaces: tuple[str, ...]) -> None:
         """Raise what is wrong, be it the API, the CRDs or what we may do."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -109,15 +110,24 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
     return registry
 
 
-def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
+def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT. The exit code, which is 1 where what is watched is gone."""
     namespaces = settings.namespace_list
-    kopf.run(
-        registry=registry_of(settings),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=list(namespaces),
-    )
+    try:
+        kopf.run(
+            registry=registry_of(settings),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=list(namespaces),
+        )
+    except Exception as error:
+        # kopf gives up a watch that is not found. Whoever starts the process anew finds it listing,
+        # and waiting for the CRDs.
+        if getattr(error, "status", None) != HTTPStatus.NOT_FOUND:
+            raise
+        log.error("the CRDs are gone, or being replaced: ended, to be started anew")
+        return 1
+    return 0
 
 
 async def _lead(leader: Leader) -> None:
