@@ -37,10 +37,9 @@ def nothing_twice(system: System) -> None:
         assert set(names.values()) == {1}, names
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("call", [1, 2, 3, 5, 7, 9])
-def test_killed_at_a_changing_call(system: System, call: int, after: bool) -> None:
-    """Killed right before, or right after, the nth changing call has taken effect."""
+@pytest.mark.parametrize("call", [2, 5, 9])
+def test_killed_after_a_changing_call(system: System, call: int) -> None:
+    """Killed right after the nth changing call has taken effect. tests/reliability has more."""
     struck = threading.Event()
     seen = 0
 
@@ -52,8 +51,7 @@ def test_killed_at_a_changing_call(system: System, call: int, after: bool) -> No
             struck.set()
 
     changing = "(CreateTags|CopyImage|CreateImage|CreateGrant|ModifyImageAttribute|Deregister.*)"
-    hook = system.aws.faults.after if after else system.aws.faults.before
-    handle = hook(changing, strike)
+    handle = system.aws.faults.after(changing, strike)
     system.start()
     system.apply(*documents())
     assert struck.wait(20), system.world.operator.tail()

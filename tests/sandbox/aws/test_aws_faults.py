@@ -8,8 +8,10 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.parsers import ResponseParserError
 
 from gilder.sandbox.aws.server import SandboxAws
+from gilder.sandbox.process import wait_for
 
 
 def test_throttling_the_next_calls(aws: SandboxAws, ec2: Any, kms: Any, refused: Any) -> None:
@@ -135,3 +137,67 @@ def test_reads_that_lag_behind_creation(aws: SandboxAws, ec2: Any, base: str, re
         ec2.describe_images(ImageIds=[base])
     aws.clock.advance(61)
     assert len(ec2.describe_images(Owners=["self"])["Images"]) == 1
+
+
+def tag(ec2: Any, image: str, value: str) -> None:
+    ec2.create_tags(Resources=[image], Tags=[{"Key": "n", "Value": value}])
+
+
+def tagged(ec2: Any, image: str) -> str:
+    (found,) = ec2.describe_images(ImageIds=[image])["Images"]
+    return next((t["Value"] for t in found.get("Tags", []) if t["Key"] == "n"), "")
+
+
+def test_a_call_that_is_cut_has_no_effect(aws: SandboxAws, ec2: Any, base: str) -> None:
+    seen = []
+
+    def second(key: Any) -> bool:
+        seen.append(key.action)
+        return len(seen) == 2
+
+    aws.faults.cut("CreateTags", second)
+    tag(ec2, base, "1")
+    with pytest.raises(ConnectionClosedError):
+        tag(ec2, base, "2")
+    assert tagged(ec2, base) == "1"
+    tag(ec2, base, "3")
+    assert tagged(ec2, base) == "3"
+    assert seen == ["CreateTags"] * 3
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b"", b"<a>", b"{"])
+def test_an_answer_that_is_none_after_the_effect(
+    aws: SandboxAws, ec2: Any, base: str, body: bytes
+) -> None:
+    fault = aws.faults.garble(body, "CreateTags", times=1)
+    with suppress(ResponseParserError):
+        tag(ec2, base, "1")
+    assert fault.hits == 1
+    assert tagged(ec2, base) == "1"
+
+
+def test_reads_are_answered_from_before_a_change(aws: SandboxAws, ec2: Any, base: str) -> None:
+    aws.faults.stale.lag = 1.0
+    assert tagged(ec2, base) == ""
+    tag(ec2, base, "1")
+    assert tagged(ec2, base) == "", "it was read before"
+    (other,) = ec2.describe_tags(Filters=[{"Name": "key", "Values": ["n"]}])["Tags"]
+    assert other["Value"] == "1", "and this was not"
+    assert wait_for(lambda: tagged(ec2, base) == "1", 5)
+    tag(ec2, base, "2")
+    aws.faults.clear()
+    assert tagged(ec2, base) == "2"
+
+
+def test_calls_by_hand_are_out_of_reach(aws: SandboxAws, base: str) -> None:
+    aws.faults.throttle()
+    aws.requests.reset()
+    aws.hands = True
+    try:
+        tag(aws.client("ec2"), base, "1")
+        assert tagged(aws.client("ec2"), base) == "1"
+    finally:
+        aws.hands = False
+    assert aws.requests.by_action() == {}
+    with pytest.raises(ClientError):
+        tag(aws.client("ec2"), base, "2")

@@ -10,6 +10,7 @@ import requests
 from k8s_http import Client
 
 from gilder.sandbox.kubernetes.cluster import Cluster
+from gilder.sandbox.kubernetes.errors import plain
 from gilder.sandbox.kubernetes.server import Server
 
 Make = Callable[..., dict[str, Any]]
@@ -264,3 +265,31 @@ def test_requests_are_counted(
     assert server.requests.count("list") == 2
     assert server.requests.count(resource="goldenimages") == 5
     assert server.requests.count() == 6
+
+
+def test_what_is_run_around_a_write(
+    server: Server, http: Client, images: str, golden_image: Make
+) -> None:
+    seen: list[str] = []
+
+    def count(when: str) -> Callable[[str, str], None]:
+        return lambda method, _: seen.append(f"{when} {method}")
+
+    server.faults.before(count("before"), path="/goldenimages")
+    server.faults.after(count("after"), path="/goldenimages")
+    http.ok("POST", images, json=golden_image("a"))
+    http.ok("GET", f"{images}/a")
+    http.refused(409, "POST", images, json=golden_image("a"))
+    assert seen == ["before POST", "after POST", "before POST"], "a refusal has no effect"
+
+
+def test_a_write_that_is_cut_has_no_effect(
+    server: Server, http: Client, images: str, golden_image: Make
+) -> None:
+    def refuse(method: str, path: str) -> None:
+        raise plain(503, f"{method} {path}")
+
+    server.faults.before(refuse, method="POST")
+    http.refused(503, "POST", images, json=golden_image("a"))
+    server.faults.clear()
+    http.refused(404, "GET", f"{images}/a")
