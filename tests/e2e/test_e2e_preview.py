@@ -3,25 +3,22 @@
 import json
 import os
 import subprocess
-import sys
 
 import yaml
 from stage import DR, ENCRYPTED, HOME, REPLICATED, STRANGER, A, B, Stage
 from systemworld import Object, golden, share
+
+from gilder.sandbox.process import command
 
 Run = subprocess.CompletedProcess[str]
 
 
 def plan(stage: Stage, *documents: Object, output: str = "json", **env: str) -> Run:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GILDER_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "gilder", "plan", "-", "-o", output],
-        env={**clean, **stage.aws.client_env(), **env},
-        input=yaml.safe_dump_all(documents),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return command(
+        ["plan", "-", "-o", output],
+        {**clean, **stage.aws.client_env(), **env},
+        yaml.safe_dump_all(documents),
     )
 
 

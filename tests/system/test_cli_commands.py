@@ -10,6 +10,7 @@ import pytest
 import yaml
 from systemworld import System, golden, share
 
+from gilder.sandbox.process import command
 from gilder.sandbox.world import samples
 
 A = "222222222222"
@@ -17,15 +18,7 @@ A = "222222222222"
 
 def run(system: System, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GILDER_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "gilder", *arguments],
-        env={**clean, **system.aws.client_env()},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command([*arguments], {**clean, **system.aws.client_env()}, stdin)
 
 
 def test_plan_shows_all_steps_then_nothing(system: System, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from systemworld import System, golden
+
+from gilder.sandbox.process import command
 
 HOME = "eu-west-1"
 
@@ -20,14 +21,7 @@ def run(system: System, *arguments: str, **env: str) -> subprocess.CompletedProc
         "GILDER_REGION": HOME,
         **system.aws.client_env(),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "gilder", "doctor", *arguments],
-        env={**clean, **world, **env},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    return command(["doctor", *arguments], {**clean, **world, **env})
 
 
 def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 from systemworld import System, golden, share
 
 from gilder.sandbox.breakage import can_launch
+from gilder.sandbox.process import command
 
 A, B, STRANGER = "222222222222", "333333333333", "999999999999"
 HOME, DR = "eu-west-1", "eu-central-1"
@@ -21,13 +21,8 @@ def run(system: System, *arguments: str, cluster: bool = True, **env: str) -> Ru
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GILDER_", "KUBE"))}
     if cluster:
         env.setdefault("KUBECONFIG", str(system.world.cluster.kubeconfig.resolve()))
-    return subprocess.run(
-        [sys.executable, "-m", "gilder", "explain", *arguments],
-        env={**clean, "HOME": "/nonexistent", **system.aws.client_env(), **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return command(
+        ["explain", *arguments], {**clean, "HOME": "/nonexistent", **system.aws.client_env(), **env}
     )
 
 

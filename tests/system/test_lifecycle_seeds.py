@@ -264,7 +264,7 @@ class Story:
         assert all(len(there) == 1 for there in by_slot.values()), by_slot
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", [0, 2])
 def test_whatever_fails_nothing_is_lost(aws: SandboxAws, number: int) -> None:
     story = Story(aws, number)
     story.settle()

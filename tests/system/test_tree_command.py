@@ -4,10 +4,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import yaml
 from systemworld import System, golden, share
+
+from gilder.sandbox.process import command
 
 A, B = "222222222222", "333333333333"
 HOME, DR = "eu-west-1", "eu-central-1"
@@ -20,15 +21,7 @@ def run(
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GILDER_", "KUBE"))}
     if cluster:
         clean["KUBECONFIG"] = str(system.world.cluster.kubeconfig.resolve())
-    return subprocess.run(
-        [sys.executable, "-m", "gilder", "tree", *arguments],
-        env={**clean, "HOME": "/nonexistent"},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command(["tree", *arguments], {**clean, "HOME": "/nonexistent"}, stdin)
 
 
 def test_an_image_with_all_that_hangs_on_it(system: System) -> None:

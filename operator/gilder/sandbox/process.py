@@ -5,14 +5,22 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
-# What `gilder run` imports; a process forked from one that has it is there at once.
-PRELOAD = ("gilder.cli.run", "gilder.handlers.operator", "kopf", "boto3", "botocore.handlers")
+# What `gilder` imports; a process forked from one that has it is there at once.
+PRELOAD = (
+    *(f"gilder.cli.{part}" for part in ("run", "plan", "explain", "tree", "doctor")),
+    "gilder.handlers.operator",
+    "kopf",
+    "boto3",
+    "botocore.handlers",
+)
 
 
 class Child(Protocol):
@@ -64,10 +72,7 @@ class Forked:
     starts hundreds."""
 
     def __init__(self, log: Path, env: Mapping[str, str]) -> None:
-        context = get_context("forkserver")
-        context.set_forkserver_preload([__name__, *PRELOAD])
-        self._process = context.Process(target=_run, args=(str(log), dict(env)), daemon=True)
-        self._process.start()
+        self._process = _forked(["run"], env, str(log), str(log), os.devnull)
 
     @property
     def pid(self) -> int | None:
@@ -82,16 +87,48 @@ class Forked:
         return self._process.exitcode
 
 
-def _run(log: str, env: dict[str, str]) -> None:
-    """`gilder run` in this process, which was forked for it."""
+def command(
+    arguments: Sequence[str], env: Mapping[str, str], stdin: str = "", seconds: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """`gilder` with these arguments, forked in the same way.
+
+    Raises subprocess.TimeoutExpired.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out, err, given = (Path(folder) / name for name in ("out", "err", "in"))
+        given.write_text(stdin)
+        process = _forked(arguments, env, str(out), str(err), str(given))
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(["gilder", *arguments], seconds)
+        return subprocess.CompletedProcess(
+            ["gilder", *arguments], process.exitcode, out.read_text(), err.read_text()
+        )
+
+
+def _forked(
+    arguments: Sequence[str], env: Mapping[str, str], out: str, err: str, stdin: str
+) -> BaseProcess:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, *PRELOAD])
+    streams = (stdin, out, err)
+    process = context.Process(target=_run, args=(list(arguments), dict(env), streams), daemon=True)
+    process.start()
+    return process
+
+
+def _run(arguments: list[str], env: dict[str, str], streams: tuple[str, str, str]) -> None:
+    """`gilder` in this process, which was forked for it."""
     os.setsid()
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(out, stream)
+    for number, path in enumerate(streams):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
+        os.dup2(os.open(path, flags, 0o644), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing has closed it
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    sys.argv = ["gilder", "run"]
+    sys.argv = ["gilder", *arguments]
     runpy.run_module("gilder", run_name="__main__")
 
 
