@@ -11,7 +11,6 @@ look again, and must change nothing.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from scenarios import (
     fork_operators,
     judge,
     prepare,
+    write_down,
 )
 from stage import Stage
 
@@ -201,7 +201,7 @@ def main() -> int:
     violations = sum(len(s.violations or []) for s in found)
     print(f"{points} points, {violations} violations")
     if asked.json:
-        asked.json.write_text(json.dumps([asdict(s) for s in found], indent=1) + "\n")
+        write_down(asked.json, [asdict(s) for s in found], ("story", "surface", "side"))
     return 1 if violations else 0
 
 

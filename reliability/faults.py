@@ -10,7 +10,6 @@ that a story needs is denied by itself until the operator tells of it, or the st
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import threading
@@ -34,6 +33,7 @@ from scenarios import (
     fork_operators,
     judge,
     prepare,
+    write_down,
 )
 from stage import DR, Stage
 from systemworld import Object
@@ -258,12 +258,13 @@ class Run:
     trouble: str
     struck: int = 0  # calls, or times
     told: int = 0  # denials that the operator told of
+    seconds: float = 0.0  # of trouble
     violations: list[str] = field(default_factory=list)
 
 
 def endure(name: str, trouble: str, lasts: float = LASTS) -> Run:
     """A story with trouble for some time, and its end."""
-    run = Run(name, trouble)
+    run = Run(name, trouble, seconds=lasts)
     story = STORIES[name]
     with tempfile.TemporaryDirectory() as folder, World(Path(folder), emulate=True) as world:
         stage = Stage(world)
@@ -395,7 +396,7 @@ def main() -> int:
     violations = sum(len(r.violations) for r in found)
     print(f"{sum(r.struck for r in found)} faults in {len(found)} runs, {violations} violations")
     if asked.json:
-        asked.json.write_text(json.dumps([asdict(r) for r in found], indent=1) + "\n")
+        write_down(asked.json, [asdict(r) for r in found], ("trouble", "story"))
     return 1 if violations else 0
 
 

@@ -4,10 +4,12 @@ A story is prepared with the operator running, begun while it is stopped, and to
 runs it: undisturbed, killed, or with trouble in AWS and Kubernetes.
 """
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "system")]
@@ -257,6 +259,13 @@ def at_rest(stage: Stage) -> None:
             stage.look(kind, name, "at-rest")
     if changes := stage.changes():
         raise Violation(f"it changes AWS although nothing is left to do: {changes}")
+
+
+def write_down(path: Path, runs: Sequence[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    """Put results into a file, in the place of those of the same story and so on."""
+    known = json.loads(path.read_text()) if path.exists() else []
+    found = {tuple(r[k] for k in keys): r for r in (*known, *runs)}
+    path.write_text(json.dumps(list(found.values()), indent=1) + "\n")
 
 
 def fork_operators() -> None:
