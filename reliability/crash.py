@@ -128,13 +128,14 @@ def kill_at(point: Point) -> tuple[str, int]:
         strike.over()
         if not done:
             raise Violation(f"it never came to its end, unkilled\n{world.operator.tail()}")
-        if strike.struck.is_set():
-            watch.arm()
+        watch.arm()
+        if strike.what:
+            strike.struck.wait(SECONDS)  # the story may have ended while it was being killed
             stage.world.operator.start()
             if not wait_for(lambda: story.done(stage), SECONDS, 0.05):
                 raise Violation(f"killed at {strike.what} it never ended\n{world.operator.tail()}")
-            judge(stage, story, watch.wrong)
-            at_rest(stage)
+        judge(stage, story, watch.wrong)
+        at_rest(stage)
         return strike.what, strike.counted
 
 

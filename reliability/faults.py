@@ -4,9 +4,10 @@
     python reliability/faults.py throttling copy   # named troubles and stories
     python reliability/faults.py --list
 
-Trouble begins before the operator is started, and lasts for some seconds. Nothing wrong may be seen
-meanwhile, and once it is over the story must come to the same end as ever. For `denied` each action
-that a story needs is denied by itself until the operator tells of it, or the story ends without it.
+Trouble begins as the operator starts, or in the midst of its work, and lasts for some seconds.
+Nothing wrong may be seen meanwhile, and once it is over the story must come to its end as ever.
+For `denied` each action that a story needs is denied by itself until the operator tells of it, or
+the story ends without it.
 """
 
 import argparse
@@ -91,8 +92,9 @@ def nonsense(stage: Stage) -> Iterator[Bitten]:
 @contextmanager
 def stale_reads(stage: Stage) -> Iterator[Bitten]:
     """Reads show what was there up to two seconds before."""
-    stage.aws.faults.stale.lag = 2.0
-    yield lambda: 1
+    stale = stage.aws.faults.stale
+    stale.lag = 2.0
+    yield lambda: stale.served
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def home_gone(stage: Stage) -> Iterator[Bitten]:
 
 @contextmanager
 def clock_ahead(stage: Stage) -> Iterator[Bitten]:
-    """AWS is ten minutes ahead of the operator's clock."""
+    """AWS is ten minutes ahead of the operator's clock, and stays so."""
     stage.aws.clock.advance(600.0)
     yield lambda: 1
 
@@ -145,15 +147,14 @@ def _server(stage: Stage) -> Server:
 
 
 @contextmanager
-def _again(every: float, action: Callable[[], object]) -> Iterator[Bitten]:
-    """Do something over and over."""
+def _again(every: float, action: Callable[[], int | None]) -> Iterator[Bitten]:
+    """Do something over and over; it says how many it struck."""
     over, done = threading.Event(), 0
 
     def run() -> None:
         nonlocal done
         while not over.wait(every):
-            action()
-            done += 1
+            done += action() or 0
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -179,19 +180,19 @@ def history_lost(stage: Stage) -> Iterator[Bitten]:
 
 @contextmanager
 def conflicts(stage: Stage) -> Iterator[Bitten]:
-    """A write in two is refused with 409."""
+    """Ten times a second the next write is refused with 409."""
     faults = _server(stage).faults
-    with _again(0.1, lambda: faults.conflict(1) if not faults.pending else None) as bitten:
-        yield bitten
+    with _again(0.1, lambda: faults.conflict(1) if not faults.pending else None):
+        yield lambda: faults.struck
     faults.clear()
 
 
 @contextmanager
 def api_errors(stage: Stage) -> Iterator[Bitten]:
-    """Any request is now and then answered with 500."""
+    """Ten times a second the next request is answered with 500."""
     faults = _server(stage).faults
-    with _again(0.1, lambda: faults.fail(1) if not faults.pending else None) as bitten:
-        yield bitten
+    with _again(0.1, lambda: faults.fail(1) if not faults.pending else None):
+        yield lambda: faults.struck
     faults.clear()
 
 
@@ -326,13 +327,15 @@ def needed(story: Story) -> list[str]:
 
 
 def tells(stage: Stage, action: str) -> bool:
-    """Whether a condition names an action."""
+    """Whether a condition names an action, or what status says of AMIs that are to go."""
     texts = [
         str(c.get("message", ""))
         for kind, name in (IMAGE, SHARE)
         for c in stage.status(kind, name).get("conditions", [])
         if c["status"] != "True" or c["type"] in ("Stalled", "Reconciling")
     ]
+    going = stage.status(*IMAGE).get("retiring", [])
+    texts += [str(one.get("heldBy", "")) for one in going]
     return any(action in text or action.partition(":")[2] in text for text in texts)
 
 

@@ -179,7 +179,7 @@ STORIES: dict[str, Story] = {
             "unshare",
             before=with_share,
             act=lambda s: without(s, SHARE),
-            done=lambda s: is_gone(s, SHARE),
+            done=lambda s: is_gone(s, SHARE) and is_ready(s, IMAGE),
             end=every(1),
         ),
         Story(
@@ -211,8 +211,16 @@ def judge(stage: Stage, story: Story, exposed: list[str]) -> None:
         for region in (*BOTH, "eu-central-1"):
             _judge_region(stage, region, story.end.images.get(region, {}))
         story.also(stage)
+        assert not (odd := exceptions(stage)), f"an exception was the answer: {odd[0]}"
     except AssertionError as error:
         raise Violation(str(error)) from error
+
+
+def exceptions(stage: Stage) -> list[str]:
+    """Reconciles that ended with an exception, but for those of the Kubernetes API's errors."""
+    lines = stage.world.operator.log.read_text().splitlines()
+    known = ("ApiException", "urllib3.exceptions", "MaxRetryError")
+    return [x for x in lines if "reconcile failed" in x and not any(k in x for k in known)]
 
 
 def _judge_region(stage: Stage, region: str, wanted: dict[Version, Accounts]) -> None:

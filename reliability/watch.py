@@ -17,6 +17,8 @@ from gilder.sandbox.aws.settings import DEFAULT_ACCOUNT
 REGIONS = ("eu-west-1", "us-east-1", "eu-central-1")
 CHANGES = "(Create|Copy|Register|Modify|Revoke|Retire|Delete|Deregister|Disable|Put|Reset).*"
 
+Face = tuple[list[str], dict[str, str], bool]
+
 
 class Watch:
     """`wrong` is what the operator made so and must never be. What hands made is not its fault,
@@ -28,7 +30,7 @@ class Watch:
         self._stage = stage
         self._lock = threading.Lock()
         self._known: set[str] = set()
-        self._others: set[str] = set()
+        self._others: dict[str, Face] = {}
         self.wrong: list[str] = []
         self._accept()
         self.arm()
@@ -41,6 +43,7 @@ class Watch:
     def by_hand(self) -> Iterator[None]:
         """For what somebody else does in AWS."""
         with self._lock:
+            self._compare("what was done before")
             try:
                 yield
             finally:
@@ -48,16 +51,25 @@ class Watch:
 
     def _accept(self) -> None:
         self._known = self._seen()
-        self._others = {i.id for i in _all() if not ours(i)}
+        self._others = {i.id: _face(i) for i in _all() if not ours(i)}
 
     def _look(self, key: CallKey) -> None:
         with self._lock:
-            seen = self._seen()
-            if lost := self._others - {i.id for i in _all()}:
-                seen.add(f"deregistered, and not ours: {sorted(lost)}")
-            self.wrong += [f"after {key.action}: {text}" for text in sorted(seen - self._known)]
-            self._known = seen
-            self._others -= {i.id for i in _all() if ours(i)}  # it was adopted
+            self._compare(key.action)
+
+    def _compare(self, what: str) -> None:
+        seen = self._seen()
+        there = {i.id: i for i in _all()}
+        for id_, before in self._others.items():
+            if id_ not in there:
+                seen.add(f"{id_} was deregistered, and is not ours")
+            elif not ours(there[id_]) and _face(there[id_]) != before:
+                seen.add(f"{id_} was changed, and is not ours")
+        self.wrong += [f"after {what}: {text}" for text in sorted(seen - self._known)]
+        self._known = seen
+        self._others = {
+            i: face for i, face in self._others.items() if i in there and not ours(there[i])
+        }
 
     def _seen(self) -> set[str]:
         there = _all()
@@ -74,6 +86,11 @@ class Watch:
             for arn in keys:
                 if user not in _granted(arn, image.region):
                     yield f"{image.id} may be launched by {user} without {arn}"
+
+
+def _face(image: Image) -> Face:
+    """What may be changed of an AMI."""
+    return (sorted(map(str, image.launch_permissions)), image.tags, image.disabled)
 
 
 def _all() -> list[Image]:

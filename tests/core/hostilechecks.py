@@ -110,6 +110,7 @@ BUILT_BY_US = f"arn:aws:imagebuilder:{HOME}:{OWNER}:image/base/1.0.0/1"
 AWS_SCRIPTS = ("AWS-RunShellScript", "AWS-RunPowerShellScript")
 TEST = SeenTest("i-0000000a", ami(4), GOLDEN, "running", online=True, launched=rfc3339(NOW))
 BUILDS = (SeenBuild(BUILT_BY_US, BUILD["id"], "BUILDING"),)
+OTHERS = frozenset({GOLDEN, "team/other", "other/theirs"})  # GoldenImages there are
 
 
 def populated() -> Observed:
@@ -244,7 +245,7 @@ def plan(found: GoldenImage | ImageShare) -> int:
 
 
 def plan_golden(found: GoldenImage, seen: Observed) -> int:
-    want = wanted(CLUSTER, found)
+    want = replace(wanted(CLUSTER, found), others=OTHERS)
     needs.merge([needs.of_image(want, JOBS)])
     needs.of_work(want, seen)
     work = Work(builds=BUILDS, jobs=JOBS, tests=(TEST, replace(TEST, id="i-0000000b", owner="x/y")))

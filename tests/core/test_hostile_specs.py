@@ -299,11 +299,24 @@ def test_an_ami_of_another_is_not_taken(tags: dict[str, Any]) -> None:
     """Otherwise it would be deregistered with the one that took it."""
     theirs = ours(7, **tags)
     seen = world(view(HOME, [image(1), theirs]))
-    want = wanted(forged(theirs.id), deletionPolicy="Delete")
+    want = replace(wanted(forged(theirs.id), deletionPolicy="Delete"), others={"team/other"})
     for source in (Source(image=image(1)), Source(image=theirs)):
-        for action in plan_image(want, source, seen, NOW).plan.actions:
+        plan = plan_image(want, source, seen, NOW).plan
+        assert "OwnedByAnother" in {p.reason for p in plan.problems}
+        for action in plan.actions:
             assert not (isinstance(action, TagResources) and theirs.id in action.resources)
             assert not isinstance(action, DeregisterImage)
+
+
+def test_an_ami_whose_tag_names_nobody_is_taken_back() -> None:
+    """It was altered by hand."""
+    mangled = ours(7, golden="team/nobody")
+    want = replace(wanted(forged(mangled.id)), others={"team/base", "team/other"})
+    plan = plan_image(want, Source(image=image(1)), world(view(HOME, [image(1), mangled])), NOW)
+    (action,) = [
+        a for a in plan.plan.actions if isinstance(a, TagResources) and mangled.id in a.resources
+    ]
+    assert action.tags[TAG_IMAGE] == "team/base"
 
 
 def test_ownership_tags_are_never_tags_of_the_user() -> None:

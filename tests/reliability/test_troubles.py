@@ -21,7 +21,8 @@ def test_what_is_over_has_done_no_harm(trouble: str, story: str) -> None:
     [
         ("copy", "ec2:CopyImage"),
         ("share", "kms:CreateGrant"),
-        ("unshare", "ec2:ModifyImageAttribute"),
+        ("unshare", "ec2:DescribeImageAttribute"),
+        ("retire", "ec2:DeregisterImage"),
         ("delete", "ec2:DeregisterImage"),
     ],
 )

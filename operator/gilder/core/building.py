@@ -205,7 +205,7 @@ def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image])
         return Built()
     image = seen.region(want.spec.region).images.get(last.image_id or "")
     if image is not None and (
-        image.owner != seen.account or image.of_another(want.cluster, want.key)
+        image.owner != seen.account or image.of_another(want.cluster, want.key, want.others)
     ):
         image = None  # no build of ours has made it, whatever status says
     version = any(i.fingerprint == last.id for i in owned)

@@ -1,6 +1,6 @@
 """What was seen in AWS, as frozen values; nothing here knows how it was read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,11 +133,15 @@ class Image:
         """Whether our tags on it name this cluster and this GoldenImage."""
         return self.tags.get(TAG_IMAGE) == key and self.tags.get(TAG_CLUSTER) == cluster
 
-    def of_another(self, cluster: str, key: str) -> bool:
-        """Whether our tags on it name another GoldenImage or cluster: these count more than a
-        status, which anybody may have written who may edit it."""
-        told = (self.tags.get(TAG_IMAGE, key), self.tags.get(TAG_CLUSTER, cluster))
-        return told != (key, cluster)
+    def of_another(self, cluster: str, key: str, others: Collection[str]) -> str:
+        """The owner that our tags on it name, of another cluster or one of `others`; else empty.
+
+        These count more than a status, which anybody may have written who may edit it.
+        """
+        owner, where = self.tags.get(TAG_IMAGE, key), self.tags.get(TAG_CLUSTER, cluster)
+        if where != cluster:
+            return f"{owner} of cluster {where}"
+        return owner if owner != key and owner in others else ""
 
 
 class ImageIndex(dict[str, Image]):

@@ -397,6 +397,8 @@ def _left(share: Share, place: Place, union: Union, seen: Observed, draft: Draft
         if orphans:
             return TargetState(target, orphans, NOBODY, leaving=True)
     elif image is not None and image.state != "disabled":
+        if unread_why := view.unread.get(image_id):
+            draft.note(unread_why)
         draft.wait(f"launch permissions of {image_id} in {region} to be read", POLL)
         return TargetState(target, ours, NOBODY, leaving=True, volumes=volumes)
     # Disabling an AMI takes its launch permissions, not those of its snapshots.

@@ -294,7 +294,16 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
         image = seen.region(region).images.get(known.image_id)
         if image is None or image.owner != seen.account or version not in fingerprints:
             continue
-        if image.of_another(want.cluster, want.key):
+        if owner := image.of_another(want.cluster, want.key, want.others):
+            draft.note(
+                Problem(
+                    "OwnedByAnother",
+                    f"{image.id} in {region} is version {version} by status, and by its tags it "
+                    f"is of {owner}. If it is of this GoldenImage, set its tags "
+                    f"{TAG_IMAGE}={want.key} and {TAG_CLUSTER}={want.cluster}",
+                    region=region,
+                )
+            )
             continue
         expected = {
             TAG_IMAGE: want.key,

@@ -1,7 +1,7 @@
 """One GoldenImage as its plan needs it: what is declared, and what status remembers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from gilder.api.goldenimage import (
     Build,
@@ -147,10 +147,18 @@ class Wanted:
     promoted: int = 0
     # Region to AMIs in the Recycle Bin, with their names: only where something is missing.
     restorable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    others: Collection[str] = ()  # keys of the GoldenImages there are
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    def anew(self) -> "Wanted":
+        """What AWS refused is tried again at once, since somebody asks for a look."""
+        retiring = {
+            k: r.model_copy(update={"tried": None}) for k, r in self.memory.retiring.items()
+        }
+        return replace(self, memory=replace(self.memory, retiring=retiring))
 
     @property
     def parameter(self) -> str:

@@ -103,7 +103,7 @@ class Controller:
         self._access = AccessWatch(settings)
         self._access.start(fleet.file)
         self._lacking: set[Kind] = set()  # whose CRDs are not there
-        self._swept = time.monotonic()  # when the last sweep began
+        self._swept = time.monotonic()  # when the last sweep ended
 
     async def start(self) -> None:
         """List everything once, so that no plan is made with half of the shares; then work."""
@@ -309,7 +309,6 @@ class Controller:
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             metrics.SWEEPS.inc()
-            self._swept = time.monotonic()
             await self._listed()  # also finds what a broken watch has missed
             since = time.monotonic()
             await asyncio.to_thread(self._fleet.prefetch, self.store.needs(), since)
@@ -318,6 +317,7 @@ class Controller:
             await asyncio.to_thread(
                 self._fleet.end_strays, self.store.test_regions(), self.store.has_image
             )
+            self._swept = time.monotonic()
 
     async def _watch_jobs(self) -> None:
         """One listing of all Jobs per poll, while some of them run."""

@@ -1,13 +1,15 @@
 """What the probes are told: whether the work proceeds (/healthz), and could (/readyz).
 
-Kubernetes restarts what is not healthy, so only what a restart may cure counts there: neither AWS
-nor the Kubernetes API.
+Kubernetes restarts what is not healthy, so only what a restart may cure counts there: not that AWS
+or the Kubernetes API fail. Calls that hang for as long as work may stand still count, whatever they
+wait for.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
@@ -39,10 +41,6 @@ class Health:
     standby: bool = False
     controller: Working | None = None
     stopping: bool = False
-    # Of its own, one call for each at a time: what hangs must not take the threads of the work.
-    _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="probe")
-    )
     _asked: dict[str, Future[object]] = field(default_factory=dict)
 
     def troubles(self) -> Sequence[str]:
@@ -66,7 +64,7 @@ class Health:
         """What is wrong with an answer; empty when nothing is."""
         asked = self._asked.get(name)
         if asked is None or asked.done():
-            asked = self._asked[name] = self._threads.submit(ask)
+            asked = self._asked[name] = _begun(ask)
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), ANSWER)
         except TimeoutError:
@@ -78,6 +76,21 @@ class Health:
         except errors.AWS_ERRORS as error:
             return f"{name}: {errors.problem(error, 'asking whose account it is').message}"
         return ""
+
+
+def _begun(ask: Ask) -> Future[object]:
+    """The answer to come, in a thread of its own: what hangs takes none of those of the work, one
+    for each at a time, and does not hold up the end of the process."""
+    asked: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            asked.set_result(ask())
+        except Exception as error:  # noqa: BLE001 - it is told by who asked
+            asked.set_exception(error)
+
+    threading.Thread(target=run, name="probe", daemon=True).start()
+    return asked
 
 
 async def serve(health: Health, address: str, port: int) -> web.AppRunner:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -43,7 +42,8 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
     def login(**kwargs: Any) -> Any:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    @kopf.on.startup(registry=registry)
+    # kopf would try again what fails, for ever, in a process that is half started.
+    @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False  # Events are posted by the controller, deduplicated
         settings.watching.server_timeout = 270
@@ -123,9 +123,9 @@ def run(settings: Settings) -> int:
     except Exception as error:
         # kopf gives up a watch that is not found. Whoever starts the process anew finds it listing,
         # and waiting for the CRDs.
-        if getattr(error, "status", None) != HTTPStatus.NOT_FOUND:
+        if type(error).__name__ != "APINotFoundError":
             raise
-        log.error("the CRDs are gone, or being replaced: ended, to be started anew")
+        log.error("the CRDs are gone, or being replaced: ended, to be started anew", error=error)
         return 1
     return 0
 

@@ -132,6 +132,8 @@ class Fleet:
             return self.published.look(scope.want, served, asked=asked, leaving=leaving)
 
         admitted = self.admitted(image, scope)
+        if asked:
+            admitted = replace(admitted, want=admitted.want.anew())
         return self._of(image).reconcile_image(image, admitted, since, save, abroad)
 
     def stop_work(

@@ -364,7 +364,8 @@ class Inventory:
     def image_scope(self, key: str) -> ImageScope:
         """Raises KeyError for a GoldenImage that is not there."""
         golden = self._gilded[key]
-        return ImageScope(self._wants[key], tuple(sorted(self._sharers(golden))))
+        want = replace(self._wants[key], others=self._gilded.keys())
+        return ImageScope(want, tuple(sorted(self._sharers(golden))))
 
     def share_scope(self, key: str) -> ShareScope:
         """Raises KeyError for a share that is not there."""

@@ -21,6 +21,7 @@ class Stale:
 
     def __init__(self) -> None:
         self.lag = 0.0
+        self.served = 0  # answers from before a change
         self._lock = threading.Lock()
         self._known: dict[tuple[CallKey, bytes], tuple[float, Reply]] = {}
         self._wrote = float("-inf")
@@ -41,6 +42,7 @@ class Stale:
                 return fresh
             at, before = self._known.get((key, request), (now, fresh))
             if at < self._wrote and now - self._wrote < self.lag:
+                self.served += 1
                 return before
             self._known[(key, request)] = (now, fresh)
             return fresh

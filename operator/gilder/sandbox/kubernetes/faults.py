@@ -31,6 +31,7 @@ class Faults:
         self._server = server
         self._lock = threading.Lock()
         self._rules: list[_Rule] = []
+        self.struck = 0  # requests that got an error
         self._hooks: list[tuple[re.Pattern[str], re.Pattern[str], Hook, bool]] = []
         # Answer a watch from a compacted version with HTTP 410 instead of an ERROR event.
         self.gone_as_status = False
@@ -123,6 +124,7 @@ class Faults:
             for rule in self._rules:
                 if rule.method.fullmatch(method) and rule.path.search(path):
                     rule.left -= 1
+                    self.struck += 1
                     if not rule.left:
                         self._rules.remove(rule)
                     return rule.error()
