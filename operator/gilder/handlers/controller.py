@@ -52,6 +52,8 @@ ACCESS_AGE = 30.0
 # follow from one another is short; a plan that never empties must not become a hot loop.
 AT_ONCE = 8.0
 
+AWAY = 15.0  # seconds between tries, at most, while the Kubernetes API is out of reach
+
 LONG_AGO = 0.0  # a monotonic time before anything was read
 
 ENQUEUE_SECONDS = 10.0  # that the thread of the events waits for the loop
@@ -407,10 +409,13 @@ class Controller:
                     # At once after a change: what it touched is stale already, the rest is good.
                     fresh = time.monotonic() + pause - self._fresh
                     await queue.add_later(key, pause, fresh if pause else min(since, fresh))
-            except Exception:
+            except Exception as error:
                 log.exception("reconcile failed", resource=str(key), reconcile=number)
                 metrics.RECONCILES.labels(key.kind, "error").inc()
-                await queue.add_later(key, queue.backoff(key), time.monotonic())
+                pause = queue.backoff(key)
+                if isinstance(error, HTTPError):
+                    pause = min(pause, AWAY)
+                await queue.add_later(key, pause, time.monotonic())
             finally:
                 await queue.done(key)
 

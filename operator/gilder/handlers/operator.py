@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -33,6 +34,16 @@ STOP_SECONDS = 25.0  # of the pod's 30 seconds of grace
 IDLE_SECONDS = 0.2  # that kopf keeps a task per object waiting for its next event
 
 
+class Backoffs:
+    """Seconds between tries of kopf's own requests, for as long as the Kubernetes API is away: kopf
+    ends the process when they are used up."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (1, 2, 4, 8, 16)
+        while True:
+            yield 30
+
+
 def registry_of(settings: Settings) -> kopf.OperatorRegistry:
     """A kopf registry with everything the operator does."""
     registry = kopf.OperatorRegistry()
@@ -52,7 +63,7 @@ def registry_of(settings: Settings) -> kopf.OperatorRegistry:
         # that was listed are ended before those of all objects have been made.
         settings.watching.chunk_size = PAGE
         settings.queueing.idle_timeout = IDLE_SECONDS
-        settings.networking.error_backoffs = (1, 2, 4, 8, 16, 30)
+        settings.networking.error_backoffs = Backoffs()
         mine: Settings = running["settings"]
         if mine.selector:
             for plural in PLURALS.values():
