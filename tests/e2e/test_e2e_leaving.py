@@ -101,3 +101,18 @@ def test_an_adopted_ami_goes_back_as_it_was(stage: Stage) -> None:
     assert (stage.tags(image, HOME), stage.tags(stage.seeded.base_snapshot, HOME)) == before
     assert stage.users(image) == {STRANGER}
     assert set(stage.changes()) == {"CreateTags", "DeleteTags"}
+
+
+def test_two_shares_under_one_key_go_at_once(stage: Stage) -> None:
+    """The grant stands until both have closed their AMIs."""
+    half_given = stage.guard()
+    stage.start()
+    stage.apply(golden(**ENCRYPTED), golden("tools", **ENCRYPTED))
+    for _ in range(3):
+        stage.apply(share(accounts=[A]), share("other", "tools", accounts=[A]))
+        stage.wait_ready("ImageShare", "team", "other")
+        stage.delete("ImageShare", "other")
+        stage.delete("ImageShare", "team")
+        stage.gone("ImageShare", "team", "other")
+    assert half_given == []
+    assert stage.grants() == []

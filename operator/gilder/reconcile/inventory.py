@@ -301,8 +301,9 @@ class Inventory:
                 self._by_parameter.setdefault(one.ssm_parameter.name, set()).add(share.key)
             else:
                 self._by_organization.add(share.key)
-        if share.leaving or not share.spec.kms.grants:
+        if not share.spec.kms.grants:
             return
+        # One that is going needs a key for as long as it has not closed its AMIs.
         claims = tuple(
             {
                 pool.one((pool.one((place[0], key)), name))
@@ -534,7 +535,7 @@ def _share_places(share: Share) -> set[Place]:
 def _claimed(share: Share, place: Place) -> set[str]:
     """Who needs key access for an AMI, by the names of Claims."""
     ours = share.recorded[place]
-    if not share.spec.changes_by_itself:
+    if not share.spec.changes_by_itself and not share.leaving:
         ours = ours & share.principals
     kms = share.spec.kms
     found = {g for a in ours.accounts for g in kms.grantees(a)}
