@@ -55,7 +55,7 @@ REGIONS = (HOME, DR, THIRD)
 KEYS = {r: (key_arn(r), key_arn(r, 2)) for r in REGIONS}
 SLOW = 600.0  # seconds that a use is remembered by those who do not ask as of now
 COOLDOWN = timedelta(hours=24)
-SETTLING = 90  # rounds until nothing moves any more, at most
+SETTLING = 200  # rounds until nothing moves any more, at most
 DOWN = Problem("AWSUnavailable", "down", permanent=False)
 DENIED = Problem("AccessDenied", "denied", permanent=True)
 

@@ -29,7 +29,8 @@ def test_the_results_are_of_full_runs() -> None:
     stories = {s["story"] for s in crash}
     assert len(crash) == len(stories) * 4
     assert {"adopt", "build", "copy", "share", "unshare", "retire", "delete"} <= stories
-    assert all(s["points"] == s["calls"] > 0 for s in crash)
+    # Calls of the run that nobody was killed in: there may be some fewer or more in each.
+    assert all(s["points"] >= s["calls"] > 0 for s in crash)
     faults = results("faults")
     assert {(r["story"], r["trouble"]) for r in faults} == {
         (story, trouble) for story in stories for trouble in {r["trouble"] for r in faults}

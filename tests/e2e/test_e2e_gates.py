@@ -277,7 +277,8 @@ def test_an_agent_that_never_answers_ends_the_test(stage: Stage, works: Works) -
 
 def test_suspend_and_deletion_end_the_test_instance(stage: Stage, works: Works) -> None:
     stage.aws.settings.update(ssm_online_seconds=1e6)
-    stage.apply(golden("one", gates=SSM_GATE), golden("two", gates=SSM_GATE))
+    both = {"gates": SSM_GATE, **ENCRYPTED}  # a copy of each: one AMI is adopted once
+    stage.apply(golden("one", **both), golden("two", **both))
     stage.start()
     stage.wait(lambda: len(works.tests()) == 2, "two test instances")
     stage.edit("GoldenImage", "one", suspend=True)
@@ -289,7 +290,8 @@ def test_suspend_and_deletion_end_the_test_instance(stage: Stage, works: Works) 
 def test_a_test_instance_of_nobody_is_ended(stage: Stage, works: Works) -> None:
     """Its GoldenImage was let go of without the operator."""
     stage.aws.settings.update(ssm_online_seconds=1e6)
-    stage.apply(golden("one", gates=SSM_GATE), golden("two", gates=SSM_GATE))
+    both = {"gates": SSM_GATE, **ENCRYPTED}  # a copy of each: one AMI is adopted once
+    stage.apply(golden("one", **both), golden("two", **both))
     stage.start(resync=2)
     stage.wait(lambda: len(works.tests()) == 2, "two test instances")
     stage.world.operator.kill()

@@ -60,6 +60,9 @@ def test_killed_after_a_changing_call(system: System, call: int) -> None:
     system.wait_ready("GoldenImage", "base", "captured")
     system.wait_ready("ImageShare", "team")
     nothing_twice(system)
+    system.wait(
+        lambda: not system.owned(HOME, role="intermediate"), "what was made on the way removed"
+    )
     # And once all is well, a restart changes nothing.
     system.world.operator.kill()
     system.aws.requests.reset()
