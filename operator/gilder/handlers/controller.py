@@ -52,6 +52,8 @@ ACCESS_AGE = 30.0
 # follow from one another is short; a plan that never empties must not become a hot loop.
 AT_ONCE = 8.0
 
+CONFLICT = 0.1  # seconds until another look, since somebody wrote in between
+
 AWAY = 15.0  # seconds between tries, at most, while the Kubernetes API is out of reach
 
 LONG_AGO = 0.0  # a monotonic time before anything was read
@@ -413,8 +415,10 @@ class Controller:
                 log.exception("reconcile failed", resource=str(key), reconcile=number)
                 metrics.RECONCILES.labels(key.kind, "error").inc()
                 pause = queue.backoff(key)
-                if isinstance(error, HTTPError):
-                    pause = min(pause, AWAY)
+                if isinstance(error, HTTPError) and pause >= AWAY:
+                    # Nor is the key to blame: what follows must not wait as if it had failed.
+                    pause = AWAY
+                    queue.forgive(key)
                 await queue.add_later(key, pause, time.monotonic())
             finally:
                 await queue.done(key)
@@ -452,7 +456,7 @@ class Controller:
                     self._left(key, whole)
                     return None
                 self.store.put(whole)
-                return 0.0
+                return CONFLICT
 
     def _pass(self, key: Key, body: Body, since: float) -> float | None:
         found = self.store.parsed(key)
