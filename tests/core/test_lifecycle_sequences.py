@@ -1,8 +1,12 @@
 """No sequence of versions, drift, throttling and crashes removes what must stay, or loses sight of
 a snapshot."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -263,14 +267,29 @@ class Lifecycle(RuleBasedStateMachine):
             self.life.delete()
 
 
-TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(
-    max_examples=200,
-    stateful_step_count=30,
-    deadline=None,
-    # Not shrunk, which takes minutes: a failure shows the steps that led to it.
-    phases=[Phase.generate],
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+def sequences() -> Any:
+    """Not at the level of the module, where pytest would find it."""
+    found = Lifecycle.TestCase
+    found.settings = settings(
+        max_examples=200,
+        stateful_step_count=30,
+        deadline=None,
+        # Not shrunk, which takes minutes: a failure shows the steps that led to it.
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    return found
+
+
+def test_no_sequence_does_harm() -> None:
+    """In an interpreter of its own: what is drawn depends on the modules that are loaded."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"import {__name__} as t; t.sequences()('runTest').debug()"],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -173,7 +174,8 @@ class OperatorProcess:
 
     def _signal(self, number: int) -> None:
         if self.pid is not None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it ends just now
+                os.kill(self.pid, number)
 
     def tail(self, lines: int = 30) -> str:
         """The end of the log."""
