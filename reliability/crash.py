@@ -16,13 +16,14 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 from scenarios import (
     SECONDS,
     STORIES,
+    WRONG,
     Violation,
     at_rest,
     fork_operators,
@@ -63,7 +64,7 @@ class Sequence:
     side: str
     points: int = 0
     calls: int = 0  # that the story has when nobody is killed
-    violations: list[str] | None = None
+    violations: list[str] = field(default_factory=list)
 
 
 class Strike:
@@ -141,18 +142,12 @@ def kill_at(point: Point) -> tuple[str, int]:
 
 def run(story: str, surface: str, side: str, every: int = 1, first: int = 1) -> Sequence:
     """All points of a sequence, or one of `every`, until the story ends before it is killed."""
-    found = Sequence(story, surface, side, violations=[])
-    assert found.violations is not None
+    found = Sequence(story, surface, side)
     for index in range(first, MOST, every):
         point = Point(story, surface, side, index)
         try:
             what, counted = kill_at(point)
-        except (AssertionError, OSError) as error:
-            found.violations.append(f"{point}: {error}")
-            what, counted = "?", index
-        except BaseException as error:
-            if type(error).__name__ != "Failed":  # pytest's, of a wait that took too long
-                raise
+        except (*WRONG, OSError) as error:
             found.violations.append(f"{point}: {error}")
             what, counted = "?", index
         if not what:
@@ -190,16 +185,15 @@ def main() -> int:
         for each in tried:
             one = each.result()
             found.append(one)
-            bad = one.violations or []
             print(
                 f"{one.story:8} {one.surface:10} {one.side:6} {one.points:4} points, "
-                f"{len(bad)} violations",
+                f"{len(one.violations)} violations",
                 flush=True,
             )
-            for text in bad:
+            for text in one.violations:
                 print(f"  {text}", flush=True)
     points = sum(s.points for s in found)
-    violations = sum(len(s.violations or []) for s in found)
+    violations = sum(len(s.violations) for s in found)
     print(f"{points} points, {violations} violations")
     if asked.json:
         write_down(asked.json, [asdict(s) for s in found], ("story", "surface", "side"))

@@ -28,6 +28,7 @@ from scenarios import (
     SECONDS,
     SHARE,
     STORIES,
+    WRONG,
     Story,
     Violation,
     at_rest,
@@ -40,6 +41,7 @@ from stage import DR, Stage
 from systemworld import Object
 
 from gilder.api.crd import crds
+from gilder.sandbox.kubernetes.faults import Faults
 from gilder.sandbox.kubernetes.manifests import install_crds
 from gilder.sandbox.kubernetes.server import Server
 from gilder.sandbox.process import wait_for
@@ -179,21 +181,26 @@ def history_lost(stage: Stage) -> Iterator[Bitten]:
 
 
 @contextmanager
-def conflicts(stage: Stage) -> Iterator[Bitten]:
-    """Ten times a second the next write is refused with 409."""
+def _refused(stage: Stage, arm: Callable[[Faults], None]) -> Iterator[Bitten]:
+    """Ten times a second the next request that `arm` means is refused."""
     faults = _server(stage).faults
-    with _again(0.1, lambda: faults.conflict(1) if not faults.pending else None):
+    with _again(0.1, lambda: arm(faults) if not faults.pending else None):
         yield lambda: faults.struck
     faults.clear()
 
 
 @contextmanager
+def conflicts(stage: Stage) -> Iterator[Bitten]:
+    """Writes are refused with 409."""
+    with _refused(stage, Faults.conflict) as bitten:
+        yield bitten
+
+
+@contextmanager
 def api_errors(stage: Stage) -> Iterator[Bitten]:
-    """Ten times a second the next request is answered with 500."""
-    faults = _server(stage).faults
-    with _again(0.1, lambda: faults.fail(1) if not faults.pending else None):
-        yield lambda: faults.struck
-    faults.clear()
+    """Requests are answered with 500."""
+    with _refused(stage, Faults.fail) as bitten:
+        yield bitten
 
 
 @contextmanager
@@ -283,7 +290,7 @@ def endure(name: str, trouble: str, lasts: float = LASTS) -> Run:
             _ends(stage, story, trouble)
             judge(stage, story, watch.wrong)
             at_rest(stage)
-        except _wrong() as error:
+        except WRONG as error:
             run.violations.append(str(error))
     return run
 
@@ -309,7 +316,7 @@ def deny(name: str, actions: Sequence[str] = ()) -> Run:
                 _ends(stage, story, f"{action} denied")
                 judge(stage, story, watch.wrong)
                 at_rest(stage)
-            except _wrong() as error:
+            except WRONG as error:
                 run.violations.append(f"{action} denied: {error}")
     return run
 
@@ -349,12 +356,6 @@ def _ends(stage: Stage, story: Story, trouble: str) -> None:
         raise Violation(
             f"{trouble} is over, and it never ends: {shown}\n{stage.world.operator.tail()}"
         )
-
-
-def _wrong() -> tuple[type[BaseException], ...]:
-    import pytest
-
-    return (AssertionError, pytest.fail.Exception)
 
 
 def main() -> int:

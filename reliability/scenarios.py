@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "system")]
 
+import pytest  # noqa: E402
 from buildstage import Works, built  # noqa: E402
 from publishstage import EVERYWHERE, Published  # noqa: E402
 from stage import DR, HOME, REPLICATED, A, B, Stage  # noqa: E402
@@ -202,6 +203,10 @@ STORIES: dict[str, Story] = {
 
 class Violation(AssertionError):  # noqa: N818 - it is what is counted
     """Something that must never be was seen."""
+
+
+# How a violation, or a wait of the tests' own words that took too long, is told of.
+WRONG = (AssertionError, pytest.fail.Exception)
 
 
 def judge(stage: Stage, story: Story, exposed: list[str]) -> None:
