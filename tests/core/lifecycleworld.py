@@ -5,7 +5,7 @@ time, snapshots, Recycle Bin, protection with cooldown, references and usage rep
 what the real reports write.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -314,6 +314,8 @@ class Life:
         self.cache: dict[str, tuple[datetime, Use]] = {}
         self.refused: dict[str, datetime] = {}  # AMIs that AWS did not restore
         self.disturbed: set[int] = set()  # versions with which more happened than time
+        self.forgot = False  # status is not what was written last, or was not written
+        self.lost: set[str] = set()  # Regions that neither spec nor such a status leads to
         self.results: tuple[Result, ...] = ()
         self.plan = ImagePlan(Plan())
         self.served = 0  # version at home, as planned last
@@ -340,6 +342,7 @@ class Life:
         """One round; of its actions those of `pick` come about, the rest fails or never was."""
         image = self.object
         want = wanted(CLUSTER, image)
+        self._judge_sight(want)
         seen = self._see(needs.of_image(want))
         source = self._resolve(seen)
         if missing := needs.missing(want, seen):
@@ -356,6 +359,8 @@ class Life:
         if write:
             status, _ = report_image(image, want, plan, seen, results, rfc3339(now))
             self._write(status)
+        else:
+            self.forgot = True
         return plan
 
     def _apply(
@@ -389,6 +394,7 @@ class Life:
         }
         self.written = Written(status, told)
         self.before.append(self.written)
+        self.forgot = False
 
     def _see(self, needed: Any) -> Observed:
         views = {r: self.cloud.view(r, n.images) for r, n in needed.items()}
@@ -425,6 +431,15 @@ class Life:
 
     def _retention(self, region: str) -> Any:
         return self.object.spec.retention_in(region)
+
+    def _judge_sight(self, want: Wanted) -> None:
+        """Whether all Regions are looked at in which something of ours is."""
+        there = {i.region for i in self.cloud.owned()} | {*self.cloud.owned_snapshots().values()}
+        unseen = there - needs.of_image(want).keys()
+        if self.forgot:
+            self.lost |= unseen
+        self.lost &= unseen
+        assert unseen <= self.lost, f"{unseen} are lost sight of"
 
     def _judge_plan(self, want: Wanted, plan: ImagePlan) -> None:
         """What is published: only what was released, all Regions together."""
@@ -465,6 +480,8 @@ class Life:
                 amis = {r for r in action.resources if r.startswith("ami-")}
                 adopted = {self.source.id} if getattr(action, "adopts", False) else set()
                 assert amis <= owned.keys() | known | adopted
+                if adopted and isinstance(action, TagResources):
+                    self._judge_number(action.tags, list(owned.values()))
             case DeregisterImage() | DisableImage():
                 # It may have gone by hand since it was seen; AWS says so then.
                 if action.image in owned:
@@ -472,16 +489,13 @@ class Life:
             case DeleteSnapshot():
                 self._judge_snapshot(action)
             case _:
-                assert getattr(action, "image", "") in owned.keys() | self.cloud.bin.keys()
+                assert getattr(action, "image", "") in owned.keys() | known | self.cloud.bin.keys()
 
     def _judge_copy(self, action: CopyImage, owned: Sequence[Image]) -> None:
         if action.token in self.cloud.tokens:
             return
         version = action.tags[TAG_VERSION]
-        if int(version) in self.disturbed and not self._recalled(int(version), owned):
-            self.numbers.pop(version, None)  # neither tags nor status tell of it any more
-        source_of = self.numbers.setdefault(version, action.tags[TAG_SOURCE])
-        assert source_of == action.tags[TAG_SOURCE], f"number {version} is given twice"
+        self._judge_number(action.tags, owned)
         keys = frozenset({action.key} if action.key else ())
         alive = [
             i.id
@@ -497,6 +511,13 @@ class Life:
             gates = source.tags.get(TAG_GATES, "")
             assert gates != "pending", "what was not checked is not copied"
             assert not gates.startswith("failed")
+
+    def _judge_number(self, tags: Mapping[str, str], owned: Sequence[Image]) -> None:
+        version = tags[TAG_VERSION]
+        if int(version) in self.disturbed and not self._recalled(int(version), owned):
+            self.numbers.pop(version, None)  # neither tags nor status tell of it any more
+        source_of = self.numbers.setdefault(version, tags[TAG_SOURCE])
+        assert source_of == tags[TAG_SOURCE], f"number {version} is given twice"
 
     def _recalled(self, version: int, owned: Sequence[Image]) -> bool:
         memory = remember(self.written.status)
@@ -527,7 +548,7 @@ class Life:
         latest = self.written.status.latest
         assert latest is None or image.id != latest.image_id or plan.home is not None
         rest = [i for i in self.cloud.owned() if i.region == image.region and i.id != image.id]
-        homes = [i for i in self.cloud.owned() if i.region == HOME]
+        homes = [i for i in self.cloud.owned() if i.region == HOME and not i.failed]
         said = {i.version for i in homes if TAG_GATES in i.tags}  # by the tag, or else by status
         versions = self.written.status.versions
         closed = {v.version for v in versions if v.gate in ("Pending", "Failed")} - said
@@ -614,7 +635,7 @@ class Life:
         status = self.written.status
         told = {s.id for s in status.leftovers} | {r.id for r in status.retiring}
         for snapshot, region in self.cloud.owned_snapshots().items():
-            if self.cloud.users(snapshot):
+            if self.cloud.users(snapshot) or region in self.lost:
                 continue
             assert snapshot in told, f"nobody tells of {snapshot} in {region}"
 
@@ -622,6 +643,7 @@ class Life:
         """The GoldenImage is deleted: what may go is gone, and what stays is told."""
         for round_ in range(3 * SETTLING):
             want = wanted(CLUSTER, self.object)
+            self._judge_sight(want)
             seen = self._see(needs.of_image(want))
             uses = self._uses(asked_on_deletion(want, seen))
             busy = set(self.cloud.used)
@@ -678,4 +700,5 @@ class Life:
         if policy == "Retain":
             return
         where = {i.region for i in self.cloud.owned()} | {*self.cloud.owned_snapshots().values()}
+        where -= self.lost
         assert not where, f"something of ours is left in {where}"

@@ -275,3 +275,83 @@ def test_a_copy_of_what_is_left_while_the_source_is_unknown_stays() -> None:
     w.source = image(99)  # which cannot be found
     w.settle()
     assert {(i.version, i.region) for i in w.cloud.owned()} == {(1, HOME), (1, DR), (2, DR)}
+
+
+def test_a_copy_after_a_failed_one_that_is_gone_is_not_asked_for_by_the_same_token() -> None:
+    w = life()
+    w.spec["replicas"] = [{"region": DR}]
+    w.reconcile()
+    first = of_version(w, 1, DR)
+    w.cloud.settle(first, fails=True)
+    w.cloud.now += timedelta(minutes=2)
+    w.reconcile(write=False)
+    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w.cloud.deregister(second, snapshots=True)
+    w.reconcile()
+    assert w.written.status.replicas[0].state != "Current", "AWS answers with what is gone"
+    w.settle()
+    third = of_version(w, 1, DR)
+    assert third.available
+    assert third.id not in (first.id, second.id)
+
+
+def test_a_copy_after_a_failed_one_that_is_not_visible_yet_is_waited_for() -> None:
+    failed = ours(3, DR, fingerprint=ADOPTED.fingerprint, role="replica", state="failed",
+                  created=rfc3339(NOW - timedelta(hours=2)))  # fmt: skip
+
+    def plan(minutes: int) -> Any:
+        asked = rfc3339(NOW - timedelta(minutes=minutes))
+        images = {(1, DR, "replica"): Known(ami(4), False, asked)}
+        want = wanted(Memory(images=images, latest=1, highest=1), replicas=[{"region": DR}])
+        seen = world(view(HOME, [ADOPTED]), view(DR, [failed]))
+        return plan_image(want, Source(image=ADOPTED), seen, NOW).plan
+
+    assert plan(4).actions == ()
+    assert plan(4).waiting == (f"{ami(4)} to become visible in {DR}",)
+    (late,), (later,) = plan(6).actions, plan(7).actions
+    assert late.token == later.token
+    assert late.name.endswith("-r2")
+
+
+def test_a_copy_after_a_failed_one_is_had_back_from_the_recycle_bin() -> None:
+    w = life()
+    w.spec["replicas"] = [{"region": DR}]
+    w.reconcile()
+    first = of_version(w, 1, DR)
+    w.cloud.settle(first, fails=True)
+    w.cloud.now += timedelta(minutes=2)
+    w.reconcile()
+    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w.cloud.settle(second)
+    w.reconcile(lambda _: ())  # so that the failed one stays
+    w.cloud.binning.add(DR)
+    w.cloud.deregister(w.cloud.images[second.id], snapshots=False)
+    w.settle()
+    assert second.id in w.cloud.images
+
+
+@pytest.mark.parametrize("replicas", [[], [{"region": DR, "schedule": {"cron": "0 3 * * 1"}}]])
+def test_an_ami_that_only_status_leads_to_gets_its_tags_back(replicas: Any) -> None:
+    w = life(replicas=[{"region": DR, "schedule": {"cron": "0 3 * * 1"}}], retention={"keep": 1})
+    follow(w)
+    follow(w)
+    copy = of_version(w, 1, DR)
+    w.cloud.change(copy, tags={})
+    w.spec["replicas"] = replicas
+    w.settle()
+    assert of_version(w, 1, DR).id == copy.id
+    assert [i.image_id for v in w.written.status.versions for i in v.images if i.region == DR] == [
+        copy.id
+    ]
+
+
+def test_an_ami_whose_tags_could_not_be_put_back_is_not_lost_sight_of() -> None:
+    w = life(replicas=[{"region": DR}])
+    follow(w)
+    copy = of_version(w, 1, DR)
+    w.cloud.change(copy, tags={})
+    for _ in range(3):
+        w.reconcile(lambda _: ())
+    assert not [i for i in w.cloud.owned() if i.id == copy.id]
+    w.settle()
+    assert of_version(w, 1, DR).id == copy.id

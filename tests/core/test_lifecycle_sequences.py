@@ -254,6 +254,7 @@ class Lifecycle(RuleBasedStateMachine):
         before = self.life.before
         self.disturb()
         self.life.written = before[max(0, len(before) - 1 - back)]
+        self.life.forgot = True
 
     @rule()
     def settle(self) -> None:

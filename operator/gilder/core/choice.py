@@ -147,6 +147,8 @@ def closed_of(want: Wanted, owned: Iterable[Image]) -> frozenset[int]:
     told = {v for v, t in want.memory.tested.items() if t.state in ("Pending", "Failed")}
     homes = (i for i in owned if i.role == "home" and i.region == want.spec.region)
     for image in homes:
+        if image.failed:
+            continue  # another attempt may have passed
         if shut(image):
             told.add(image.version)
         elif TAG_GATES in image.tags:

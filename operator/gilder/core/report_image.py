@@ -353,7 +353,8 @@ def _versions(
                 # Remembered although gone, so that its successor is a new request to AWS.
                 slots[(v.version, i.region, i.role)] = i.model_copy(update={"state": "missing"})
     keep: dict[Slot, Image] = {}
-    for found in seen.owned(want.cluster, want.key):
+    # With the tags that are put back, or else what lost them would be lost sight of.
+    for found in plan.owned or seen.owned(want.cluster, want.key):
         if found.version and found.role:
             slot = (found.version, found.region, found.role)
             if slot not in keep or _rank(found) < _rank(keep[slot]):

@@ -163,6 +163,13 @@ def turn(
 
     `there` are AMIs that tried to fill it, `others` those in its place under another key.
     """
+    if restored(slot, draft):
+        return None
+    known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
+    gone = known is not None and all(i.id != known.image_id for i in (*there, *others))
+    if known and gone and not known.seen and passed(known.at, now) < UNSEEN_GRACE:
+        draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
+        return None
     failed = sorted((i for i in there if i.failed), key=lambda i: (i.attempt, i.created, i.id))
     if failed:
         last = failed[-1]
@@ -186,15 +193,9 @@ def turn(
                 draft.do(
                     DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
                 )
-        return Turn(_attempt([*there, *others]), last.id)
-    if restored(slot, draft):
-        return None
-    known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
-    if known is not None and not known.seen:
-        age = passed(known.at, now)
-        if age < UNSEEN_GRACE:
-            draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
-            return None
+        # What was made after it and is gone: AWS would answer the same token with it for ever.
+        follows = known.image_id if known and gone else last.id
+        return Turn(_attempt([*there, *others]), follows)
     # An AMI under a former key holds the name, so the one under the new key gets a suffix.
     return Turn(_attempt(others), known.image_id if known else "")
 

@@ -88,6 +88,8 @@ class ImagePlan:
     restorable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # as in Wanted
     queued: frozenset[str] = frozenset()  # Regions whose copy waits for a place
     due: frozenset[str] = frozenset()  # Regions whose schedule asks for this version by now
+    # AMIs of ours, with the ownership tags that are put back; none where nothing was planned.
+    owned: Sequence[Image] = ()
 
 
 def plan_image(
@@ -214,6 +216,7 @@ def plan_image(
         coming=coming,
         retirement=retirement,
         due=frozenset(scheduled),
+        owned=tuple(owned),
     )
 
 
