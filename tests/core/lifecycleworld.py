@@ -553,6 +553,9 @@ class Life:
         versions = self.written.status.versions
         closed = {v.version for v in versions if v.gate in ("Pending", "Failed")} - said
         closed |= {i.version for i in homes if shut(i)}
+        if image.region != HOME:  # copies are made of what has passed
+            closed = {v.version for v in versions if v.gate == "Failed"} - said
+            closed |= {i.version for i in homes if i.tags.get(TAG_GATES, "").startswith("failed")}
         there = [i for i in rest if good(i) and i.version not in closed]
         if good(image) and image.version not in closed:
             newest = max([image, *there], key=lambda i: i.version).version

@@ -23,13 +23,13 @@ from planworld import (
 )
 
 from gilder.api.goldenimage import Leftover, Retiring
-from gilder.api.names import PROMOTE, TAG_RELEASE
+from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_GATES, TAG_RELEASE
 from gilder.aws import useview
 from gilder.core import needs
 from gilder.core.actions import TagResources
 from gilder.core.deletion import plan_deletion
 from gilder.core.observed import Image, Use
-from gilder.core.times import rfc3339
+from gilder.core.times import moment, rfc3339
 from gilder.core.versions import plan_image
 from gilder.core.wanted import Known, Memory, Source, remember
 
@@ -355,3 +355,41 @@ def test_an_ami_whose_tags_could_not_be_put_back_is_not_lost_sight_of() -> None:
     assert not [i for i in w.cloud.owned() if i.id == copy.id]
     w.settle()
     assert of_version(w, 1, DR).id == copy.id
+
+
+def test_the_schedule_of_a_region_counts_from_the_release() -> None:
+    """Not from when the version was made, as a candidate may wait for weeks."""
+    w = life(
+        replicas=[{"region": DR, "schedule": {"cron": "0 3 * * *"}}], promotion={"mode": "Manual"}
+    )
+    w.notes = {PROMOTE: "1"}
+    w.settle()
+    follow(w)
+    w.cloud.now += timedelta(days=2)
+    w.notes = {PROMOTE: "2"}
+    w.run(5)
+    released = w.cloud.now
+    (told,) = [v.released_at for v in w.written.status.versions if v.version == 2]
+    assert told is not None
+    assert abs((released - moment(told)).total_seconds()) < 10
+    assert {i.version for i in w.cloud.owned() if i.region == DR} == {1}
+    w.cloud.now = (released + timedelta(days=1)).replace(hour=3, minute=1)
+    w.settle()
+    assert {i.version for i in w.cloud.owned() if i.region == DR} == {1, 2}
+    assert told in [v.released_at for v in w.written.status.versions]
+
+
+def test_copies_serve_on_while_a_lost_home_ami_is_checked_anew() -> None:
+    w = life(replicas=[{"region": DR}], gates={"manual": True})
+    w.notes = {APPROVE: "1"}
+    w.settle()
+    copy = of_version(w, 1, DR)
+    w.notes = {}
+    w.cloud.deregister(of_version(w, 1), snapshots=True)
+    w.settle()
+    made = of_version(w, 1)
+    assert made.tags[TAG_GATES] == "pending"
+    assert w.reconcile().served == {DR: copy}, "nothing is served at home"
+    w.notes = {REJECT: "1"}
+    w.settle()
+    assert w.reconcile().served == {}, "what failed is not served anywhere"

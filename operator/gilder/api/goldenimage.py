@@ -445,6 +445,7 @@ class ImageVersion(ApiModel):
     complete_since: Annotated[
         str | None, Field(description="Since when nothing is missing for its release.")
     ] = None
+    released_at: Annotated[str | None, Field(description="When it was released first.")] = None
     images: tuple[RegionalImage, ...] = ()
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from gilder.api.goldenimage import Replica
 from gilder.api.lifecycle import seconds
 from gilder.core import rules
+from gilder.core.gating import Closed
 from gilder.core.observed import Image, Key, Observed, Problem
 from gilder.core.plan import Draft
 from gilder.core.promotion import (
@@ -19,7 +20,7 @@ from gilder.core.slots import (
     keep,
     turn,
 )
-from gilder.core.times import moment, passed
+from gilder.core.times import moment, passed, rfc3339
 from gilder.core.wanted import Wanted
 
 
@@ -104,7 +105,7 @@ def scheduled_due(
             continue
         copies = [i for i in owned if i.region == replica.region and i.role == "replica"]
         there = [i for i in copies if i.version == home.version and not i.failed]
-        begun = next_run(replica.schedule, want.key, moment(home.created))
+        begun = next_run(replica.schedule, want.key, moment(_released(want, home, now)))
         if (
             there
             or not any(i.available or i.pending for i in copies)
@@ -114,6 +115,13 @@ def scheduled_due(
         elif (run := next_run(replica.schedule, want.key, now)) is not None:
             draft.wake(max(1.0, (run - now).total_seconds() + 1.0))
     return due
+
+
+def _released(want: Wanted, home: Image, now: datetime) -> str:
+    """When a version was released first, by status; when its AMI was made, if that is lost."""
+    memory = want.memory
+    moves = memory.latest not in (0, home.version)
+    return memory.released_at.get(home.version) or (rfc3339(now) if moves else home.created)
 
 
 def wake_for_lag(
@@ -133,7 +141,7 @@ def served_in(
     released: int,
     home: Image | None,
     owned: Iterable[Image],
-    closed: frozenset[int],
+    closed: Closed,
     copies: Mapping[str, Image],
 ) -> dict[str, Image]:
     """What may be launched in each Region: the released version, or the last before it there.
@@ -149,7 +157,7 @@ def served_in(
             continue
         there = found.get(image.region)
         newer = there is None or (there.version, there.attempt) < (image.version, image.attempt)
-        if newer and image.version not in closed:
+        if newer and not closed.holds(image):
             found[image.region] = image
     for region, image in copies.items():
         there = found.get(region)

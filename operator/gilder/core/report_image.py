@@ -419,6 +419,7 @@ def _versions(
             origin=origins.get(n, ""),
             held=n in held_back,
             complete_since=_complete(plan, n, known.get(n)),
+            released_at=_released_at(image, plan, n, known.get(n), now),
             **(
                 kept_gates(known.get(n))
                 if image.spec.management_policy == "Observe"
@@ -464,6 +465,19 @@ def _complete(plan: ImagePlan, version: int, known: ImageVersion | None) -> str 
     if version == plan.candidate:
         return (plan.hold.since if plan.hold is not None else "") or None
     return known.complete_since if known is not None else None
+
+
+def _released_at(
+    image: GoldenImage, plan: ImagePlan, version: int, known: ImageVersion | None, now: str
+) -> str | None:
+    before = known.released_at if known is not None else None
+    latest = image.status.latest
+    moves = latest is None or latest.version != version
+    return (
+        now
+        if plan.home is not None and plan.version == version and moves and not before
+        else before
+    )
 
 
 def _slot_tags(tags: Mapping[str, str]) -> tuple[int, str]:

@@ -20,6 +20,7 @@ from gilder.core.actions import (
     ReportUsage,
 )
 from gilder.core.digest import digest
+from gilder.core.gating import NONE_CLOSED, Closed
 from gilder.core.observed import Image, Observed, RegionView, Use
 from gilder.core.plan import Draft, sooner
 from gilder.core.promotion import COPIES, kept_back
@@ -57,7 +58,7 @@ class Standing:
     candidate: int = 0
     pinned: int = 0
     asked: int = 0  # what the source may stand for, while it cannot be read
-    closed: frozenset[int] = frozenset()  # that have not passed their gates, as status has it
+    closed: Closed = NONE_CLOSED
     images: frozenset[str] = frozenset()  # AMIs that serve, or are to
 
     @property
@@ -181,7 +182,9 @@ def _good(copies: Mapping[int, Image], standing: Standing) -> list[int]:
     return [
         v
         for v, i in copies.items()
-        if (i.available or i.state == "disabled") and not kept_back(i) and v not in standing.closed
+        if (i.available or i.state == "disabled")
+        and not kept_back(i)
+        and not standing.closed.holds(i)
     ]
 
 

@@ -81,6 +81,7 @@ class Memory:
     held: frozenset[int] = frozenset()  # versions that were not released when last seen
     released: frozenset[int] = frozenset()  # and those that were
     complete: Mapping[int, str] = field(default_factory=dict)  # since when nothing was missing
+    released_at: Mapping[int, str] = field(default_factory=dict)
     retiring: Mapping[str, Retiring] = field(default_factory=dict)  # by AMI or snapshot
     behind: Mapping[str, str] = field(default_factory=dict)  # Region to since when
     published: tuple[Published, ...] = ()
@@ -122,6 +123,7 @@ def remember(status: GoldenImageStatus) -> Memory:
         frozenset(v.version for v in status.versions if v.held),
         frozenset(v.version for v in status.versions if not v.held),
         {v.version: v.complete_since for v in status.versions if v.complete_since},
+        {v.version: v.released_at for v in status.versions if v.released_at},
         {r.id: r for r in status.retiring},
         {r.region: r.behind_since for r in status.replicas if r.behind_since},
         published=status.published,
