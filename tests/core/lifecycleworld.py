@@ -317,6 +317,7 @@ class Life:
         self.forgot = False  # status is not what was written last, or was not written
         self.lost: set[str] = set()  # Regions that neither spec nor such a status leads to
         self.results: tuple[Result, ...] = ()
+        self.judged = 0  # actions so far
         self.plan = ImagePlan(Plan())
         self.served = 0  # version at home, as planned last
         self.numbers: dict[str, str] = {}  # version to fingerprint
@@ -332,6 +333,9 @@ class Life:
     @property
     def object(self) -> GoldenImage:
         spec = {"region": HOME, "source": {"image": {"id": self.source.id}}, **self.spec}
+        if spec.get("encryption"):  # then each Region must have a key
+            replicas = spec.get("replicas", [])
+            spec["replicas"] = [{"kmsKeyId": KEYS[r["region"]][0], **r} for r in replicas]
         return GoldenImage(
             metadata=Metadata(name="base", namespace="team", annotations=self.notes, generation=1),
             spec=GoldenImageSpec.model_validate(spec),
@@ -374,6 +378,7 @@ class Life:
                 results.append(Result(action, lost))
                 continue
             judge(action)
+            self.judged += 1
             try:
                 results.append(Result(action, made=self.cloud.call(action)))
             except RefusedError as error:
@@ -475,7 +480,11 @@ class Life:
         known = {k.image_id for k in want.memory.images.values()}
         match action:
             case CopyImage():
-                self._judge_copy(action, list(owned.values()))
+                # Tags that somebody has altered are put back beside it.
+                mended = {
+                    i.id: replace(owned[i.id], tags=i.tags) for i in plan.owned if i.id in owned
+                }
+                self._judge_copy(action, [*(owned | mended).values()])
             case TagResources() | UntagResources():
                 amis = {r for r in action.resources if r.startswith("ami-")}
                 adopted = {self.source.id} if getattr(action, "adopts", False) else set()
@@ -507,7 +516,7 @@ class Life:
         ]
         assert not alive, f"version {version} is in {action.region} already: {alive}"
         source = self.cloud.images.get(action.source_image)
-        if action.region != HOME and source is not None:
+        if action.region != HOME and source is not None and self.object.spec.gates is not None:
             gates = source.tags.get(TAG_GATES, "")
             assert gates != "pending", "what was not checked is not copied"
             assert not gates.startswith("failed")

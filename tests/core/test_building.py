@@ -291,9 +291,7 @@ def test_a_lost_home_ami_is_built_anew() -> None:
     memory = built(BY_RECIPE)
     assert memory.last_build is not None
     known = {(1, HOME, "home"): Known(ami(9), True, "")}
-    memory = replace(
-        memory, images=known, fingerprints={memory.last_build.id: 1}, highest=1, latest=1
-    )
+    memory = replace(memory, images=known, prints={1: memory.last_build.id}, highest=1, latest=1)
     found = plan(BY_RECIPE, memory, world(view(HOME)))
     assert "StartBuild" in kinds(found.plan.actions)
     assert found.build.record is not None

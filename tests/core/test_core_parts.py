@@ -349,7 +349,7 @@ def test_memory_of_a_status() -> None:
             (2, HOME, "home"): Known(ami(1), True, THEN),
             (2, DR, "replica"): Known(ami(2), False, NOW),
         },
-        {"f": 2},
+        {2: "f"},
         3,
         3,
         ("team",),

@@ -290,7 +290,7 @@ def test_what_an_api_server_stores_is_read() -> None:
 def forged(*ids: str, keys: tuple[str, ...] = ()) -> Memory:
     """A status that says of these AMIs that they are the home AMIs of versions of ours."""
     known = {(n, HOME, "home"): Known(i, True, "") for n, i in enumerate(ids, 1)}
-    prints = {f"f{n}": n for n in range(1, len(ids) + 1)}
+    prints = {n: f"f{n}" for n in range(1, len(ids) + 1)}
     return Memory(known, prints, len(ids), len(ids), keys)
 
 

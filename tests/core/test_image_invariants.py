@@ -142,12 +142,12 @@ class World:
         for i in owned:
             if not i.failed:
                 images[(i.version, i.region, i.role)] = Known(i.id, True, NOW.isoformat())
-        prints = {**self.memory.fingerprints, **{i.fingerprint: i.version for i in owned}}
+        prints = {**self.memory.prints, **{i.version: i.fingerprint for i in owned}}
         latest = found.version if found.home else self.memory.latest
         self.memory = Memory(
             images,
             prints,
-            max([*prints.values(), self.memory.highest], default=0),
+            max([*prints, self.memory.highest], default=0),
             latest,
             tuple(sorted(self.spec.get("tags", {}))),
             retiring={r.id: r for r in found.retirement.retiring},

@@ -23,7 +23,7 @@ from planworld import (
 )
 
 from gilder.api.goldenimage import Leftover, Retiring
-from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_GATES, TAG_RELEASE
+from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_GATES, TAG_RELEASE, TAG_ROLE
 from gilder.aws import useview
 from gilder.core import needs
 from gilder.core.actions import TagResources
@@ -393,3 +393,30 @@ def test_copies_serve_on_while_a_lost_home_ami_is_checked_anew() -> None:
     w.notes = {REJECT: "1"}
     w.settle()
     assert w.reconcile().served == {}, "what failed is not served anywhere"
+
+
+@pytest.mark.parametrize("role", ["intermediate", "mine"])
+def test_an_altered_role_that_status_forgot_is_put_back_for_good(role: str) -> None:
+    """AWS answers the request for the AMI that seems to lack with the one that is there."""
+    w = life()
+    follow(w)
+    made = of_version(w, 2)
+    w.cloud.change(made, tags={**made.tags, TAG_ROLE: role})
+    w.written = w.before[0]
+    w.settle()
+    w.settle()
+    assert of_version(w, 2).tags[TAG_ROLE] == "home"
+    (told,) = [v.images for v in w.written.status.versions if v.version == 2]
+    assert [(i.role, i.image_id) for i in told] == [("home", made.id)]
+    assert w.reconcile().plan.actions == ()
+
+
+def test_tags_of_an_older_capture_are_put_back() -> None:
+    """Captures of one instance share a fingerprint."""
+    stripped = ours(7, version=1, fingerprint="f1", tags={TAG_ROLE: ""})
+    newer = ours(8, version=2, fingerprint="f1")
+    known = {(n, HOME, "home"): Known(ami(6 + n), True, "") for n in (1, 2)}
+    want = wanted(Memory(known, {1: "f1", 2: "f1"}, 2, 2))
+    plan = plan_image(want, Source(image=newer), world(view(HOME, [stripped, newer])), NOW).plan
+    tags = [a for a in plan.actions if isinstance(a, TagResources)]
+    assert [(a.resources[0], a.tags) for a in tags] == [(stripped.id, {TAG_ROLE: "home"})]

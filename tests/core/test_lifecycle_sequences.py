@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from lifecycleworld import DR, FOREIGN, HOME, KEYS, OWNER, REGIONS, THIRD, Life, RefusedError
 
-from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_PREFIX, TAG_RELEASE
+from gilder.api.names import (
+    APPROVE,
+    PROMOTE,
+    REJECT,
+    TAG_ATTEMPT,
+    TAG_KEY,
+    TAG_PREFIX,
+    TAG_RELEASE,
+    TAG_ROLE,
+    TAG_SOURCE,
+    TAG_VERSION,
+)
 from gilder.core.actions import AnyAction
 from gilder.core.observed import Image
 
@@ -55,7 +66,15 @@ SPEC: dict[str, st.SearchStrategy[Any]] = {
     "retention": st.sampled_from(RETENTION),
     "promotion": st.sampled_from(PROMOTION),
     "gates": st.sampled_from((None, {"manual": True})),
+    "encryption": st.sampled_from((None, None, {"kmsKeyId": KEYS[HOME][0]})),
     "deletionPolicy": st.sampled_from(("Retain", "Orphan", "Delete")),
+}
+ALTERED = {
+    TAG_VERSION: ("1", "2", "7", "soon"),
+    TAG_SOURCE: ("0123456789abcdef", ""),
+    TAG_ROLE: ("home", "replica", "intermediate", "mine"),
+    TAG_ATTEMPT: ("1", "3", "many"),
+    TAG_KEY: (KEYS[DR][0], KEYS[DR][1], ""),
 }
 TROUBLE = ("down", "blind", "lacking", "broken", "broken")
 PAUSES = (60, 601, 3601, 13 * 3600, 25 * 3600, 5 * 86400, 60 * 86400)
@@ -206,6 +225,13 @@ class Lifecycle(RuleBasedStateMachine):
         for part in image.snapshots if parts else ():
             region, tags = cloud.snapshots[part]
             cloud.snapshots[part] = (region, {k: v for k, v in tags.items() if k not in gone})
+
+    @rule(n=number, tag=st.sampled_from(sorted(ALTERED)), data=st.data())
+    def retag_by_hand(self, n: int, tag: str, data: st.DataObject) -> None:
+        """A tag that says what the AMI is says something else."""
+        if image := self.some(n):
+            value = data.draw(st.sampled_from(ALTERED[tag]))
+            self.life.cloud.change(image, tags={**image.tags, tag: value})
 
     @rule(n=number)
     def register_by_hand(self, n: int) -> None:

@@ -274,7 +274,7 @@ def versions(**spec: Any) -> Any:
     source = spec.pop("at", 2)
     homes = [ours(n * 10, version=n, fingerprint=f"f{n}") for n in (1, 2)]
     copies = [ours(n * 10 + 1, DR, version=n, fingerprint=f"f{n}", role="replica") for n in (1, 2)]
-    memory = remembering(fingerprints={"f1": 1, "f2": 2}, highest=2, latest=spec.pop("latest", 2))
+    memory = remembering(prints={1: "f1", 2: "f2"}, highest=2, latest=spec.pop("latest", 2))
     want = wanted(memory, **REPLICATED, **spec)
     parameters = {
         HOME: parameter(ami(10 * source)),

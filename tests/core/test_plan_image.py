@@ -73,8 +73,8 @@ def known(image_id: str, *, seen: bool = True, age: float = 0) -> Known:
 def memory(
     images: dict[tuple[int, str, str], Known] | None = None, *, latest: int = 1, **fingerprints: int
 ) -> Memory:
-    prints = fingerprints or {F1: 1}
-    return Memory(images or {}, prints, max(prints.values()), latest)
+    prints = {v: f for f, v in fingerprints.items()} or {1: F1}
+    return Memory(images or {}, prints, max(prints), latest)
 
 
 def ago(seconds: float) -> str:
@@ -210,7 +210,7 @@ CASES = [
         "the source of an older version rolls back to it",
         image(1, owner=FOREIGN),
         [ours(7), ours(8, version=2, fingerprint="f2")],
-        memory=Memory(fingerprints={F1: 1, "f2": 2}, highest=2, latest=2),
+        memory=Memory(prints={1: F1, 2: "f2"}, highest=2, latest=2),
         spec={},
         lines=["as team-base-v1"],  # its AMI is not under this fingerprint any more: made again
         version=1,

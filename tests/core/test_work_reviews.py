@@ -166,7 +166,7 @@ def under_test(**spec: Any) -> Wanted:
         (1, HOME, "home"): Known(RELEASED.id, True, ""),
     }
     memory = Memory(
-        images=known, fingerprints={"f1": 1, "f2": 2}, highest=2, latest=1,
+        images=known, prints={1: "f1", 2: "f2"}, highest=2, latest=1,
         tested={2: Judged("Pending", (), "2030-01-01T11:55:00Z", "x")},
     )  # fmt: skip
     return wanted(memory, **spec)
@@ -183,7 +183,7 @@ def test_a_source_that_cannot_be_resolved_for_a_moment_ends_no_test() -> None:
 def test_gates_without_ssm_end_the_test() -> None:
     there = world(view(HOME, [RELEASED, CANDIDATE]))
     want = replace(under_test(gates={"manual": True}))
-    memory = replace(want.memory, fingerprints={})
+    memory = replace(want.memory, prints={})
     source = Source(image=CANDIDATE)
     plan = plan_image(replace(want, memory=memory), source, there, NOW, Work(tests=(TEST,)))
     tested = {2: Judged("Pending", (), "2030-01-01T12:00:00Z", plan.verdict.gates)}

@@ -32,7 +32,7 @@ from gilder.core.report_work import (
     work_events,
 )
 from gilder.core.results import Event, Result
-from gilder.core.slots import UNSEEN_GRACE
+from gilder.core.slots import ROLES, UNSEEN_GRACE
 from gilder.core.times import moment, passed
 from gilder.core.versions import ImagePlan
 from gilder.core.wanted import Wanted
@@ -355,7 +355,7 @@ def _versions(
     keep: dict[Slot, Image] = {}
     # With the tags that are put back, or else what lost them would be lost sight of.
     for found in plan.owned or seen.owned(want.cluster, want.key):
-        if found.version and found.role:
+        if found.version and found.role in ROLES:
             slot = (found.version, found.region, found.role)
             if slot not in keep or _rank(found) < _rank(keep[slot]):
                 keep[slot] = found
@@ -407,6 +407,10 @@ def _versions(
                 origins[number] = action.tags.get(TAG_ORIGIN, "")
                 if action.tags.get(TAG_RELEASE) == CANDIDATE:
                     held_back.add(number)
+    there = {i.image_id for i in slots.values() if i.state != "missing"}
+    for slot, shown in list(slots.items()):
+        if shown.state == "missing" and shown.image_id in there:
+            del slots[slot]  # its tags had been altered, and were put back
     numbers = _told(image, slots)
     return tuple(
         ImageVersion(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from gilder.api.names import (
     TAG_ADOPTED,
@@ -35,6 +35,7 @@ NAME_LIMIT = 128  # CreateImage, parameter Name, in the EC2 API reference
 NAME_LEAST = 3
 
 Role = Literal["home", "replica", "intermediate"]
+ROLES: tuple[str, ...] = get_args(Role)
 
 
 def named(want: Wanted) -> str:

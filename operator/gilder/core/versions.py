@@ -292,11 +292,18 @@ def _verdict(
 def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
     """AMIs of ours by tag; ownership tags that were taken off or altered are put back first."""
     owned = {i.id: i for i in seen.owned(want.cluster, want.key)}
-    fingerprints = {v: f for f, v in want.memory.fingerprints.items()}
-    for (version, region, role), known in want.memory.images.items():
+    prints = want.memory.prints
+    done = set()
+    # What was asked for just now is certain; what was seen has been read from tags.
+    for (version, region, role), known in sorted(
+        want.memory.images.items(), key=lambda one: one[1].seen
+    ):
         image = seen.region(region).images.get(known.image_id)
-        if image is None or image.owner != seen.account or version not in fingerprints:
+        if image is None or image.owner != seen.account or version not in prints:
             continue
+        if image.id in done:
+            continue
+        done.add(image.id)
         if owner := image.of_another(want.cluster, want.key, want.others):
             draft.note(
                 Problem(
@@ -312,7 +319,7 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
             TAG_IMAGE: want.key,
             TAG_CLUSTER: want.cluster,
             TAG_VERSION: str(version),
-            TAG_SOURCE: fingerprints[version],
+            TAG_SOURCE: prints[version],
             TAG_ROLE: role,
         }
         wrong = {k: v for k, v in expected.items() if image.tags.get(k) != v}

@@ -69,7 +69,7 @@ class Memory:
     """What status adds to the tags: AMIs that are gone, and tag keys that were ours."""
 
     images: Mapping[tuple[int, str, str], Known] = field(default_factory=dict)
-    fingerprints: Mapping[str, int] = field(default_factory=dict)  # to version
+    prints: Mapping[int, str] = field(default_factory=dict)  # version to fingerprint
     highest: int = 0
     latest: int = 0
     tag_keys: tuple[str, ...] = ()
@@ -87,6 +87,11 @@ class Memory:
     published: tuple[Published, ...] = ()
     regions: frozenset[str] = frozenset()  # where something goes, or is left over
 
+    @property
+    def fingerprints(self) -> dict[str, int]:
+        """To versions; captures of one instance share one, which stands for the newest of them."""
+        return {self.prints[version]: version for version in sorted(self.prints)}
+
     def told(self, at: tuple[str, str, str, str]) -> Published | None:
         """What is remembered of a place that is published to, as Published.place has it."""
         return next((t for t in self.published if t.place == at), None)
@@ -103,11 +108,9 @@ def remember(status: GoldenImageStatus) -> Memory:
     }
     numbers = [v.version for v in status.versions]
     latest = status.latest.version if status.latest else 0
-    # Captures of one instance share a fingerprint, which stands for the newest of them.
-    newest_last = sorted(status.versions, key=lambda v: v.version)
     return Memory(
         images,
-        {v.fingerprint: v.version for v in newest_last if v.fingerprint},
+        {v.version: v.fingerprint for v in status.versions if v.fingerprint},
         max([*numbers, latest], default=0),
         latest,
         status.managed_tag_keys,
