@@ -32,6 +32,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 def summary() -> str:
     crash, faults, whole, fuzz, soak = map(_read, ("crash", "faults", "whole", "fuzz", "soak"))
+    plans = _read("sequences")
     tried = sum(fuzz[k] for k in ("specs", "statuses", "annotations", "messages", "files", "jobs"))
     rows: list[tuple[object, ...]] = [
         (
@@ -48,6 +49,11 @@ def summary() -> str:
             "Steps of random histories",
             f"{whole['steps']:,} in {whole['examples']:,}",
             len(whole["violations"]),
+        ),
+        (
+            "Actions of random histories of plans",
+            f"{sum(r['actions'] for r in plans):,} in {sum(r['histories'] for r in plans):,}",
+            sum(len(r["violations"]) for r in plans),
         ),
         ("Hostile inputs", f"{tried:,}", fuzz["violations"]),
         (
@@ -106,6 +112,17 @@ def whole() -> str:
     )
 
 
+def sequences() -> str:
+    found = _read("sequences")
+    rows: list[tuple[object, ...]] = []
+    for kind in dict.fromkeys(r["kind"] for r in found):
+        mine = [r for r in found if r["kind"] == kind]
+        counts = (sum(r[k] for r in mine) for k in ("histories", "actions"))
+        wrong = sum(len(r["violations"]) for r in mine)
+        rows.append((kind, len(mine), *(f"{n:,}" for n in counts), wrong))
+    return _table(("Kind", "Seeds", "Histories", "Actions judged", "Violations"), rows)
+
+
 def fuzz() -> str:
     found = _read("fuzz")
     rows: list[tuple[object, ...]] = []
@@ -137,7 +154,7 @@ def soak() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (summary, crash, faults, whole, fuzz, soak)
+    f.__name__: f for f in (summary, crash, faults, whole, sequences, fuzz, soak)
 }
 
 

@@ -1,7 +1,7 @@
 """Searches for a sequence of versions, drift, throttling and crashes after which a plan does harm.
 
     python reliability/sequences.py                                 # 500 histories of each kind
-    python reliability/sequences.py --histories 20000 --seed 7      # longer, and others
+    python reliability/sequences.py --histories 20000 --seed 7 8    # longer, and others
     python reliability/sequences.py --only lifecycle --json sequences.json
 
 Two kinds: the lifecycle of one GoldenImage, in which months pass, and ImageShares that add up on
@@ -106,12 +106,12 @@ def show(runs: list[Run], console: Console) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--histories", type=int, default=HISTORIES, help="of each kind")
-    parser.add_argument("--seed", type=int, default=0, help="another one tries others")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="others try others")
     parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--json", type=Path, help="where to write the counts")
     asked = parser.parse_args(arguments)
     chosen = [k for k in KINDS if not asked.only or k in asked.only]
-    runs = [search(k, asked.histories, asked.seed) for k in chosen]
+    runs = [search(k, asked.histories, number) for k in chosen for number in asked.seed]
     show(runs, Console())
     if asked.json is not None:
         asked.json.write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n")

@@ -511,6 +511,8 @@ class Life:
             for i in owned
             if i.region == action.region
             and i.tags.get(TAG_VERSION) == version
+            # One that says it is of something else counts for that, where status knows no better.
+            and i.fingerprint == action.tags[TAG_SOURCE]
             and (i.pending or i.available)
             and i.kms_keys == keys
         ]

@@ -40,3 +40,7 @@ def test_the_results_are_of_full_runs() -> None:
     found = [v for name in ("crash", "faults") for r in results(name) for v in r["violations"]]
     assert found + results("whole")["violations"] + results("soak")["violations"] == []
     assert results("fuzz")["violations"] == 0
+    plans = results("sequences")
+    assert {r["kind"] for r in plans} == {"lifecycle", "shares"}
+    assert sum(r["histories"] for r in plans) >= 10_000
+    assert [v for r in plans for v in r["violations"]] == []
