@@ -25,7 +25,7 @@ from planworld import (
 
 from gilder.api.gates import Gates
 from gilder.api.goldenimage import Build
-from gilder.api.names import TAG_BUILD, TAG_GATES, TAG_ORIGIN, TAG_ROLE
+from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_GATES, TAG_IMAGE, TAG_ORIGIN, TAG_ROLE
 from gilder.core.actions import CreateJob, DeregisterImage, StartBuild, TagResources
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
@@ -333,6 +333,17 @@ def test_a_first_version_that_has_not_passed_is_not_released() -> None:
     assert found.home is None
     assert found.plan.actions == ()
     assert found.candidate_home == new
+
+
+@pytest.mark.parametrize("tags", [{TAG_IMAGE: "team/other"}, {TAG_CLUSTER: "test"}])
+def test_an_ami_that_was_built_with_the_tags_of_another_is_left_to_it(tags: dict[str, str]) -> None:
+    made = image(9, tags={TAG_IMAGE: "team/base", TAG_CLUSTER: "prod", **tags})
+    memory = built(BY_JOB)
+    want = replace(wanted(memory, source=BY_JOB), uid="uid-1", others={"team/base", "team/other"})
+    found = plan_image(want, Source(image=PARENT), world(view(HOME, [made])), NOW)
+    assert "TagResources" not in kinds(found.plan.actions)
+    assert reasons(found.plan.problems) == ["OwnedByAnother"]
+    assert ami(9) in found.plan.problems[0].message
 
 
 # Jobs

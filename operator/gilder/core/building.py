@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gilder.api.goldenimage import Build
-from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_IMAGE, TAG_ORIGIN, TAG_VERSION
+from gilder.api.names import (
+    TAG_BUILD,
+    TAG_CLUSTER,
+    TAG_IMAGE,
+    TAG_ORIGIN,
+    TAG_PREFIX,
+    TAG_VERSION,
+)
 from gilder.core import jobs, origin, recipes, rules
 from gilder.core.actions import (
     CancelBuild,
@@ -196,6 +203,7 @@ class Built:
 
     source: Source | None = None
     origin: str = ""
+    problem: Problem | None = None
 
 
 def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image]) -> Built:
@@ -204,10 +212,18 @@ def built(want: Wanted, plan: BuildPlan, seen: Observed, owned: Sequence[Image])
     if last is None or last.state != SUCCEEDED:
         return Built()
     image = seen.region(want.spec.region).images.get(last.image_id or "")
-    if image is not None and (
-        image.owner != seen.account or image.of_another(want.cluster, want.key, want.others)
-    ):
+    if image is not None and image.owner != seen.account:
         image = None  # no build of ours has made it, whatever status says
+    elif image is not None and (owner := image.of_another(want.cluster, want.key, want.others)):
+        told = Problem(
+            "OwnedByAnother",
+            f"spec.source: {image.id}, which build {last.id} made, is of {owner} by its tags. Let "
+            f"the build set no tags that begin with {TAG_PREFIX}, and ask for another with the "
+            "annotation goldenimage.dev/rebuild",
+            permanent=True,
+            region=want.spec.region,
+        )
+        return Built(problem=told)
     version = any(i.fingerprint == last.id for i in owned)
     if not version and last is not want.memory.last_build:
         # It ended just now. Status records that before the AMI is taken: an AMI that is a version

@@ -129,6 +129,8 @@ def plan_image(
         )
         build = building.plan_build(want, ground, owned, seen, work, now, draft)
         made = building.built(want, build, seen, owned)
+        if made.problem is not None:
+            draft.note(made.problem)
         told = made.origin
         resolved = made.source
     elif isinstance(source, Problem):
