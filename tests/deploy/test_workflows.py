@@ -22,6 +22,7 @@ COMMANDS = {
     "ci": {".ci/run", "tools/dev sandbox --once", "tools/dev docs"},
     "release": {".ci/run"},
     "audit": {"tools/dev audit"},
+    "reliability": {"tools/dev python reliability/$WHAT $SEED"},
 }
 
 
@@ -215,13 +216,25 @@ def test_what_security_says_is_what_the_release_signs_with() -> None:
         assert word in text
 
 
-def test_the_audit_is_weekly() -> None:
-    workflow = read((ROOT / ".github/workflows/audit.yml").read_text())
+@pytest.mark.parametrize("name", ["audit", "reliability"])
+def test_it_is_weekly(name: str) -> None:
+    workflow = read((ROOT / f".github/workflows/{name}.yml").read_text())
     ((minute, hour, day, month, weekday),) = [e["cron"].split() for e in workflow["on"]["schedule"]]
     assert (day, month) == ("*", "*")
     assert minute.isdigit()
     assert hour.isdigit()
     assert weekday.isdigit()
+
+
+def test_each_script_of_reliability_runs_weekly_with_arguments_that_it_has() -> None:
+    workflow = read((ROOT / ".github/workflows/reliability.yml").read_text())
+    asked = [m["what"].split() for m in workflow["jobs"]["search"]["strategy"]["matrix"]["include"]]
+    scripts = {f.name: f.read_text() for f in (ROOT / "reliability").glob("*.py")}
+    runs = {name for name, text in scripts.items() if "--json" in text and name != "figures.py"}
+    assert {script for script, *_ in asked} == runs
+    for script, *words in asked:
+        for flag in (w for w in words if w.startswith("--")):
+            assert f'"{flag}", type=int' in scripts[script]
 
 
 def test_the_bot_keeps_actions_and_the_base_image_up_to_date() -> None:
