@@ -82,7 +82,7 @@ class Cloud:
         self.bin: dict[str, Image] = {}
         self.snapshots: dict[str, tuple[str, dict[str, str]]] = {}  # to Region, tags
         self.parts: dict[str, str] = {}  # AMI that is under way to its snapshot
-        self.tokens: dict[str, str] = {}
+        self.tokens: dict[str, tuple[str, CopyImage]] = {}
         self.cooling: dict[str, datetime] = {}  # until when
         self.used: set[str] = set()  # here, by an instance
         self.abroad: set[str] = set()  # in another account
@@ -221,7 +221,10 @@ class Cloud:
 
     def _copy(self, action: CopyImage) -> str:
         if action.token in self.tokens:
-            return self.tokens[action.token]
+            made, before = self.tokens[action.token]
+            if before != action:
+                raise RefusedError("the token was used for something else")
+            return made
         source = self.images.get(action.source_image)
         if source is None or source.region != action.source_region or not source.available:
             raise RefusedError("the source cannot be copied")
@@ -236,7 +239,7 @@ class Cloud:
             encrypted=action.key is not None,
             kms_keys=frozenset({action.key} if action.key else ()),
         )
-        self.tokens[action.token] = made.id
+        self.tokens[action.token] = (made.id, action)
         return made.id
 
     def _retag(self, action: TagResources | UntagResources) -> None:
@@ -453,6 +456,10 @@ class Life:
             # Gates that left spec are waived, which the tag tells a moment later.
             assert good(image) or want.spec.gates is None, "and has passed its gates"
             assert image.available
+            if want.spec.gates is not None:
+                homes = [i for i in plan.owned if i.role == "home" and not i.failed]
+                closed = {i.version for i in homes if shut(i)}
+                assert image.version not in closed, "nor does a copy of what has not passed serve"
         home = plan.served.get(HOME)
         if home is None:
             return
@@ -525,6 +532,7 @@ class Life:
 
     def _judge_number(self, tags: Mapping[str, str], owned: Sequence[Image]) -> None:
         version = tags[TAG_VERSION]
+        owned = [i for i in owned if i.region not in self.cloud.down]
         if int(version) in self.disturbed and not self._recalled(int(version), owned):
             self.numbers.pop(version, None)  # neither tags nor status tell of it any more
         source_of = self.numbers.setdefault(version, tags[TAG_SOURCE])
@@ -564,9 +572,6 @@ class Life:
         versions = self.written.status.versions
         closed = {v.version for v in versions if v.gate in ("Pending", "Failed")} - said
         closed |= {i.version for i in homes if shut(i)}
-        if image.region != HOME:  # copies are made of what has passed
-            closed = {v.version for v in versions if v.gate == "Failed"} - said
-            closed |= {i.version for i in homes if i.tags.get(TAG_GATES, "").startswith("failed")}
         there = [i for i in rest if good(i) and i.version not in closed]
         if good(image) and image.version not in closed:
             newest = max([image, *there], key=lambda i: i.version).version

@@ -359,7 +359,7 @@ def test_memory_of_a_status() -> None:
 
 def test_a_fingerprint_of_several_captures_stands_for_the_newest() -> None:
     versions = tuple(ImageVersion(version=n, fingerprint="f") for n in (3, 2, 1))
-    assert remember(GoldenImageStatus(versions=versions)).fingerprints == {"f": 3}
+    assert remember(GoldenImageStatus(versions=versions)).version_by_print == {"f": 3}
 
 
 # Prediction

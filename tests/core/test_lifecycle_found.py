@@ -23,7 +23,7 @@ from planworld import (
 )
 
 from gilder.api.goldenimage import Leftover, Retiring
-from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_GATES, TAG_RELEASE, TAG_ROLE
+from gilder.api.names import APPROVE, PROMOTE, REJECT, TAG_RELEASE, TAG_ROLE
 from gilder.aws import useview
 from gilder.core import needs
 from gilder.core.actions import TagResources
@@ -379,20 +379,74 @@ def test_the_schedule_of_a_region_counts_from_the_release() -> None:
     assert told in [v.released_at for v in w.written.status.versions]
 
 
-def test_copies_serve_on_while_a_lost_home_ami_is_checked_anew() -> None:
-    w = life(replicas=[{"region": DR}], gates={"manual": True})
+def test_a_region_keeps_what_is_good_while_a_lost_home_ami_is_checked_anew() -> None:
+    """Its version may not pass, and then nothing else would be left there."""
+    w = life(
+        replicas=[{"region": DR, "retention": {"keep": 3}}],
+        gates={"manual": True},
+        retention={"keep": 1, "gracePeriod": "1h", "checkOtherAccounts": False},
+    )
     w.notes = {APPROVE: "1"}
     w.settle()
-    copy = of_version(w, 1, DR)
+    w.notes = {APPROVE: "2"}
+    follow(w)
+    w.cloud.now += timedelta(days=2)
+    w.settle()
+    first = of_version(w, 1, DR)
     w.notes = {}
-    w.cloud.deregister(of_version(w, 1), snapshots=True)
+    w.cloud.deregister(of_version(w, 2), snapshots=True)
+    w.spec["replicas"] = [{"region": DR}]
     w.settle()
-    made = of_version(w, 1)
-    assert made.tags[TAG_GATES] == "pending"
-    assert w.reconcile().served == {DR: copy}, "nothing is served at home"
-    w.notes = {REJECT: "1"}
+    w.cloud.now += timedelta(days=1)
     w.settle()
-    assert w.reconcile().served == {}, "what failed is not served anywhere"
+    w.notes = {REJECT: "2"}
+    w.settle()
+    assert w.reconcile().served == {DR: first}
+
+
+def test_a_copy_of_a_candidate_that_is_gone_is_made_as_one_of_a_released_version() -> None:
+    """AWS refuses a token that it knows with other tags, whatever became of its AMI."""
+    w = life(replicas=[{"region": DR}], promotion={"mode": "Manual"})
+    w.notes = {PROMOTE: "1"}
+    w.settle()
+    follow(w)
+    w.notes = {PROMOTE: "2"}
+    w.settle()
+    w.cloud.deregister(of_version(w, 2, DR), snapshots=True)
+    w.written = w.before[0]
+    w.settle()
+    assert of_version(w, 2, DR).available
+    assert TAG_RELEASE not in of_version(w, 2, DR).tags
+
+
+def test_when_a_version_was_released_is_not_made_up_once_status_was_lost() -> None:
+    w = life(replicas=[{"region": DR, "schedule": {"cron": "0 3 1 * *"}}])
+    follow(w)
+    w.written = w.before[0]
+    w.cloud.down.add(DR)
+    w.cloud.now += timedelta(days=40)
+    w.reconcile()
+    assert {v.released_at for v in w.written.status.versions} == {None}
+    w.cloud.down.clear()
+    w.settle()
+    assert {i.version for i in w.cloud.owned() if i.region == DR} == {1, 2}, "it was missed"
+
+
+def test_an_ami_whose_tags_say_nothing_is_told_of() -> None:
+    w = life(replicas=[{"region": DR}])
+    w.cloud.change(of_version(w, 1, DR), tags={**of_version(w, 1, DR).tags, TAG_ROLE: "mine"})
+    mangled = of_version(w, 1, DR)
+    w.written = w.before[0]
+    w.spec["replicas"] = []
+    w._write(w.written.status.model_copy(update={"leftovers": (Leftover(id="x", region=DR),)}))
+    w.settle()
+    assert [left.id for left in w.written.status.leftovers] == [mangled.id]
+    w.cloud.change(mangled, tags={**mangled.tags, TAG_ROLE: "replica"})
+    w.settle()
+    assert w.written.status.leftovers == ()
+    assert (DR, mangled.id) in {
+        (i.region, i.image_id) for v in w.written.status.versions for i in v.images
+    }
 
 
 @pytest.mark.parametrize("role", ["intermediate", "mine"])

@@ -61,11 +61,16 @@ PROMOTION: tuple[dict[str, Any] | None, ...] = (
     {"mode": "Soak", "soakTime": "2h"},
     {"replicas": "Follow"},
 )
+# Fails after five minutes, since nothing is ever scanned.
+UNSCANNED = {
+    "manual": True,
+    "inspector": {"maxFindings": {"critical": 0}, "timeoutMinutes": 5},
+}
 SPEC: dict[str, st.SearchStrategy[Any]] = {
     "replicas": st.sampled_from(REPLICAS),
     "retention": st.sampled_from(RETENTION),
     "promotion": st.sampled_from(PROMOTION),
-    "gates": st.sampled_from((None, {"manual": True})),
+    "gates": st.sampled_from((None, {"manual": True}, UNSCANNED)),
     "encryption": st.sampled_from((None, None, {"kmsKeyId": KEYS[HOME][0]})),
     "deletionPolicy": st.sampled_from(("Retain", "Orphan", "Delete")),
 }
@@ -113,6 +118,27 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(n=number)
     def former_source(self, n: int) -> None:
         self.life.source = self.life.sources[n % len(self.life.sources)]
+
+    @rule(region=st.sampled_from((HOME, DR)), rounds=st.integers(1, 12))
+    def broken_version(self, region: str, rounds: int) -> None:
+        """A new version, whose AMI in one Region fails at first."""
+        self.life.cloud.broken.add(region)
+        self.new_version(rounds)
+        self.life.cloud.broken.discard(region)
+
+    @rule(reject=st.booleans(), rounds=st.integers(0, 12))
+    def lost_home(self, reject: bool, rounds: int) -> None:
+        """The newest home AMI goes by hand, and what is made anew may not pass."""
+        homes = [i for i in self.life.cloud.owned() if i.region == HOME and i.role == "home"]
+        self.disturb()
+        if not homes:
+            return
+        gone = max(homes, key=lambda i: i.version)
+        self.life.cloud.protect(gone, "")
+        self.life.cloud.cooling.pop(gone.id, None)
+        self.life.notes = {REJECT: str(gone.version)} if reject else {}
+        self.life.cloud.deregister(self.life.cloud.images[gone.id], snapshots=True)
+        self.life.run(rounds)
 
     @rule()
     def lost_source(self) -> None:

@@ -495,7 +495,7 @@ class Retiring(ApiModel):
 
 
 class Leftover(ApiModel):
-    """A snapshot with our tags that no AMI uses."""
+    """A snapshot with our tags that no AMI uses, or an AMI whose tags do not say what it is."""
 
     id: str
     region: str

@@ -109,7 +109,7 @@ def _branch(found: Tree) -> Branch:
     else:
         top.add("[dim]no ImageShare selects it[/]")
     if found.leftovers:
-        top.add(f"[yellow]{found.leftovers} left-over snapshots: see status.leftovers[/]")
+        top.add(f"[yellow]{found.leftovers} left over: see status.leftovers[/]")
     if found.recycle_bin:
         top.add(f"in the Recycle Bin: {', '.join(found.recycle_bin)}")
     return top

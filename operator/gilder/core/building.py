@@ -508,7 +508,7 @@ def _lost(want: Wanted, owned: Sequence[Image], last: Build | None) -> str:
     """The home AMI of the newest built version, if it was seen once and is gone."""
     if last is None or last.state != SUCCEEDED:
         return ""
-    version = want.memory.fingerprints.get(last.id, 0)
+    version = want.memory.version_by_print.get(last.id, 0)
     known = want.memory.images.get((version, want.spec.region, "home"))
     if not version or known is None or not known.seen:
         return ""

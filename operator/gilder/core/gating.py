@@ -66,25 +66,6 @@ def shut(image: Image) -> bool:
     return tag == "pending" or tag.startswith("failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Versions that have not passed their gates."""
-
-    versions: frozenset[int] = frozenset()
-    failed: frozenset[int] = frozenset()  # of these
-
-    def holds(self, image: Image) -> bool:
-        """Whether an AMI is of a version that nobody may be given.
-
-        Only what has passed is copied, so a copy is closed by a failure alone: it serves on while a
-        home AMI that was lost, and made anew, is checked.
-        """
-        return image.version in (self.failed if image.role == "replica" else self.versions)
-
-
-NONE_CLOSED = Closed()
-
-
 def birth_tag(gates: Gates | None) -> dict[str, str]:
     """What a home AMI is born with, so that it is never taken for one that has passed."""
     return {TAG_GATES: "pending"} if gates is not None and gates.any else {}

@@ -75,7 +75,7 @@ def version_of(want: Wanted, source: Source, fingerprint: str, owned: Sequence[I
         made = [i for i in made if i.region == want.spec.region]
     if made:
         return max(i.version for i in made)
-    remembered = want.memory.fingerprints.get(fingerprint)
+    remembered = want.memory.version_by_print.get(fingerprint)
     if remembered and source.instance is None:
         return remembered
     for role in ("home", "intermediate"):
@@ -221,7 +221,7 @@ def _home_from_build(
     elif problem := rules.product_code_copy(first):
         draft.note(problem)
     else:
-        others = [former] if former is not None else []
+        others = [i for i in replace(slot, key=None).filled_by(owned) if i not in there]
         if now_is := turn(slot, there, now, draft, others):
             draft.do(slot.copy(first, now_is.attempt, now_is.predecessor))
 

@@ -171,7 +171,7 @@ def _of_build(want: Wanted, jobs: Sequence[SeenJob]) -> RegionNeeds:
     """The AMI of the last build until it is a version, and that of a Job that has ended."""
     needs = NOTHING
     last, record = want.memory.last_build, want.memory.build
-    if last is not None and last.image_id and last.id not in want.memory.fingerprints:
+    if last is not None and last.image_id and last.id not in want.memory.version_by_print:
         needs |= RegionNeeds(images=frozenset({last.image_id}))
     if record is not None and record.kind == "job":
         job = job_of(jobs, record.id)

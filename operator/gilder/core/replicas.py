@@ -7,7 +7,6 @@ from datetime import datetime
 from gilder.api.goldenimage import Replica
 from gilder.api.lifecycle import seconds
 from gilder.core import rules
-from gilder.core.gating import Closed
 from gilder.core.observed import Image, Key, Observed, Problem
 from gilder.core.plan import Draft
 from gilder.core.promotion import (
@@ -118,10 +117,10 @@ def scheduled_due(
 
 
 def _released(want: Wanted, home: Image, now: datetime) -> str:
-    """When a version was released first, by status; when its AMI was made, if that is lost."""
+    """When a version was released first: by status, or now; when it was made, if that is lost."""
     memory = want.memory
-    moves = memory.latest not in (0, home.version)
-    return memory.released_at.get(home.version) or (rfc3339(now) if moves else home.created)
+    now_it_is = memory.latest not in (0, home.version)
+    return memory.released_at.get(home.version) or (rfc3339(now) if now_it_is else home.created)
 
 
 def wake_for_lag(
@@ -141,7 +140,7 @@ def served_in(
     released: int,
     home: Image | None,
     owned: Iterable[Image],
-    closed: Closed,
+    closed: frozenset[int],
     copies: Mapping[str, Image],
 ) -> dict[str, Image]:
     """What may be launched in each Region: the released version, or the last before it there.
@@ -157,7 +156,7 @@ def served_in(
             continue
         there = found.get(image.region)
         newer = there is None or (there.version, there.attempt) < (image.version, image.attempt)
-        if newer and not closed.holds(image):
+        if newer and image.version not in closed:
             found[image.region] = image
     for region, image in copies.items():
         there = found.get(region)

@@ -474,14 +474,12 @@ def _complete(plan: ImagePlan, version: int, known: ImageVersion | None) -> str 
 def _released_at(
     image: GoldenImage, plan: ImagePlan, version: int, known: ImageVersion | None, now: str
 ) -> str | None:
-    before = known.released_at if known is not None else None
+    if known is None:
+        return None  # released long ago, as far as a status that was lost can tell
     latest = image.status.latest
     moves = latest is None or latest.version != version
-    return (
-        now
-        if plan.home is not None and plan.version == version and moves and not before
-        else before
-    )
+    released = plan.home is not None and plan.version == version
+    return known.released_at or (now if moves and released else None)
 
 
 def _slot_tags(tags: Mapping[str, str]) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from gilder.api.goldenimage import Leftover, Retiring
 from gilder.api.lifecycle import Retention, seconds
-from gilder.api.names import TAG_ADOPTED
+from gilder.api.names import TAG_ADOPTED, TAG_ROLE, TAG_VERSION
 from gilder.core.actions import (
     DeleteSnapshot,
     DeprecateImage,
@@ -20,10 +20,10 @@ from gilder.core.actions import (
     ReportUsage,
 )
 from gilder.core.digest import digest
-from gilder.core.gating import NONE_CLOSED, Closed
 from gilder.core.observed import Image, Observed, RegionView, Use
 from gilder.core.plan import Draft, sooner
 from gilder.core.promotion import COPIES, kept_back
+from gilder.core.slots import ROLES
 from gilder.core.times import moment, passed, rfc3339
 from gilder.core.wanted import Wanted
 
@@ -58,7 +58,7 @@ class Standing:
     candidate: int = 0
     pinned: int = 0
     asked: int = 0  # what the source may stand for, while it cannot be read
-    closed: Closed = NONE_CLOSED
+    closed: frozenset[int] = frozenset()  # that have not passed their gates, or are to again
     images: frozenset[str] = frozenset()  # AMIs that serve, or are to
 
     @property
@@ -182,9 +182,7 @@ def _good(copies: Mapping[int, Image], standing: Standing) -> list[int]:
     return [
         v
         for v, i in copies.items()
-        if (i.available or i.state == "disabled")
-        and not kept_back(i)
-        and not standing.closed.holds(i)
+        if (i.available or i.state == "disabled") and not kept_back(i) and v not in standing.closed
     ]
 
 
@@ -415,16 +413,17 @@ def _leftovers(
 ) -> list[Leftover]:
     """Snapshots with our tags that no AMI uses; they go like AMIs, where snapshots do.
 
-    What may be all that is left of a version that is to stay is told of, and stays.
+    What may be all that is left of a version that is to stay is told of, and stays. So does an AMI
+    whose tags somebody has altered, if status does not know better.
     """
     want = run.want
+    found = [Leftover(id=i.id, region=view.region, version=i.version) for i in mine if _unclear(i)]
     spare = view.spare(want.cluster, want.key, mine)
     if not spare:
-        return []
+        return found
     pending = {i.version for i in mine if i.pending}  # whose snapshots are not all named yet
     there = {v for v, i in copies.items() if i.available}
     spent = bool(there.intersection(_good(copies, run.standing)))
-    found = []
     for snapshot in spare:
         version = snapshot.version
         if version in pending:
@@ -434,6 +433,14 @@ def _leftovers(
         if retention is not None and retention.delete_snapshots and not needed:
             _delete(run, retention, found[-1])
     return found
+
+
+def _unclear(image: Image) -> bool:
+    """Whether the tags of an AMI of ours name no version, or no role."""
+    tags = image.tags
+    return (TAG_VERSION in tags and not image.version) or (
+        TAG_ROLE in tags and image.role not in ROLES
+    )
 
 
 def _delete(run: _Pass, retention: Retention, left: Leftover) -> None:

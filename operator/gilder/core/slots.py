@@ -131,19 +131,21 @@ class Slot:
             (r.copy_duration_minutes for r in want.spec.replicas if r.region == self.region), None
         )
         paced = () if minutes is None else (minutes,)
+        name, tags = ami_name(want, self.version, suffix), self.tags(attempt)
         return CopyImage(
             region=self.region,
             source_region=of.region,
             source_image=of.id,
-            name=ami_name(want, self.version, suffix),
+            name=name,
             description=want.spec.description,
             key=key,
-            tags=self.tags(attempt),
+            tags=tags,
             # The predecessor makes the token new once the AMI it stood for is gone; the uid for a
-            # GoldenImage that is made anew, since with other tags AWS would refuse the same token.
+            # GoldenImage that is made anew. All that the request says is in it, since AWS refuses a
+            # token that it knows with anything else, even if its AMI is gone.
             token=digest(
                 want.cluster, want.key, want.uid, self.version, self.region, self.role, of.id, key,
-                predecessor, *paced, length=48,
+                predecessor, *paced, name, want.spec.description, tags, length=48,
             ),
             minutes=minutes,
         )  # fmt: skip
@@ -167,9 +169,10 @@ def turn(
     if restored(slot, draft):
         return None
     known = slot.want.memory.images.get((slot.version, slot.region, slot.role))
-    gone = known is not None and all(i.id != known.image_id for i in (*there, *others))
-    if known and gone and not known.seen and passed(known.at, now) < UNSEEN_GRACE:
-        draft.wait(f"{known.image_id} to become visible in {slot.region}", POLL)
+    seen = {i.id for i in (*there, *others)}
+    gone = known if known is not None and known.image_id not in seen else None
+    if gone is not None and not gone.seen and passed(gone.at, now) < UNSEEN_GRACE:
+        draft.wait(f"{gone.image_id} to become visible in {slot.region}", POLL)
         return None
     failed = sorted((i for i in there if i.failed), key=lambda i: (i.attempt, i.created, i.id))
     if failed:
@@ -194,8 +197,8 @@ def turn(
                 draft.do(
                     DeregisterImage(region=image.region, image=image.id, snapshots=image.snapshots)
                 )
-        # What was made after it and is gone: AWS would answer the same token with it for ever.
-        follows = known.image_id if known and gone else last.id
+        # Of what was made after it and is gone AWS would tell for ever, by the same token.
+        follows = gone.image_id if gone is not None else last.id
         return Turn(_attempt([*there, *others]), follows)
     # An AMI under a former key holds the name, so the one under the new key gets a suffix.
     return Turn(_attempt(others), known.image_id if known else "")

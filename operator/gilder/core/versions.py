@@ -196,7 +196,8 @@ def plan_image(
         version,
         spec.pinned_version or 0,
         asked,
-        closed,
+        # Of a home AMI that is lost, and made anew, nobody knows yet whether it passes.
+        closed if verdict.open else closed | {version},
         frozenset(i.id for i in stand if i is not None),
     )
     retirement = plan_retention(want, owned, seen, standing, uses, now, draft)
@@ -301,9 +302,9 @@ def _owned(want: Wanted, seen: Observed, draft: Draft) -> list[Image]:
         want.memory.images.items(), key=lambda one: one[1].seen
     ):
         image = seen.region(region).images.get(known.image_id)
-        if image is None or image.owner != seen.account or version not in prints:
+        if image is None or image.owner != seen.account:
             continue
-        if image.id in done:
+        if version not in prints or image.id in done:
             continue
         done.add(image.id)
         if owner := image.of_another(want.cluster, want.key, want.others):

@@ -88,8 +88,8 @@ class Memory:
     regions: frozenset[str] = frozenset()  # where something goes, or is left over
 
     @property
-    def fingerprints(self) -> dict[str, int]:
-        """To versions; captures of one instance share one, which stands for the newest of them."""
+    def version_by_print(self) -> dict[str, int]:
+        """The other way round; one that captures of an instance share stands for the newest."""
         return {self.prints[version]: version for version in sorted(self.prints)}
 
     def told(self, at: tuple[str, str, str, str]) -> Published | None:
