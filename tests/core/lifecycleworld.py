@@ -22,6 +22,7 @@ from gilder.api.names import (
     TAG_GATES,
     TAG_IMAGE,
     TAG_RELEASE,
+    TAG_ROLE,
     TAG_SOURCE,
     TAG_VERSION,
 )
@@ -519,7 +520,7 @@ class Life:
             if i.region == action.region
             and i.tags.get(TAG_VERSION) == version
             # One that says it is of something else counts for that, where status knows no better.
-            and i.fingerprint == action.tags[TAG_SOURCE]
+            and (i.fingerprint, i.role) == (action.tags[TAG_SOURCE], action.tags[TAG_ROLE])
             and (i.pending or i.available)
             and i.kms_keys == keys
         ]
@@ -573,6 +574,9 @@ class Life:
         closed = {v.version for v in versions if v.gate in ("Pending", "Failed")} - said
         closed |= {i.version for i in homes if shut(i)}
         there = [i for i in rest if good(i) and i.version not in closed]
+        if image.region != HOME:  # it was made of what had passed, so it may be all there is
+            closed = {v.version for v in versions if v.gate == "Failed"} - said
+            closed |= {i.version for i in homes if i.tags.get(TAG_GATES, "").startswith("failed")}
         if good(image) and image.version not in closed:
             newest = max([image, *there], key=lambda i: i.version).version
             kept = {newest, self.object.spec.pinned_version}

@@ -474,3 +474,27 @@ def test_tags_of_an_older_capture_are_put_back() -> None:
     plan = plan_image(want, Source(image=newer), world(view(HOME, [stripped, newer])), NOW).plan
     tags = [a for a in plan.actions if isinstance(a, TagResources)]
     assert [(a.resources[0], a.tags) for a in tags] == [(stripped.id, {TAG_ROLE: "home"})]
+
+
+def test_copies_of_what_passed_stay_while_its_home_ami_is_checked_anew() -> None:
+    """Also when the next version comes meanwhile."""
+    w = life(
+        replicas=[{"region": DR}],
+        gates={"manual": True},
+        retention={**SOON_GONE, "keepUnreleased": 0},
+    )
+    w.notes = {APPROVE: "1"}
+    w.settle()
+    copy = of_version(w, 1, DR)
+    w.notes = {}
+    w.cloud.deregister(of_version(w, 1), snapshots=True)
+    w.settle()
+    follow(w)
+    w.cloud.now += timedelta(days=2)
+    w.settle()
+    assert of_version(w, 1, DR) == copy
+    w.notes = {APPROVE: "2"}
+    w.settle()
+    w.cloud.now += timedelta(days=2)
+    w.settle()
+    assert {(i.version, i.region) for i in w.cloud.owned()} == {(2, HOME), (2, DR)}

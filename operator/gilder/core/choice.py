@@ -10,7 +10,7 @@ from gilder.api.names import (
 from gilder.core.actions import (
     RestoreImage,
 )
-from gilder.core.gating import shut
+from gilder.core.gating import FAILED, PENDING, shut
 from gilder.core.observed import Image
 from gilder.core.plan import Draft
 from gilder.core.promotion import (
@@ -142,15 +142,16 @@ def _former(want: Wanted, version: int, owned: Sequence[Image]) -> Image | None:
     return max(known, key=lambda i: (i.version, i.available, i.id), default=None)
 
 
-def closed_of(want: Wanted, owned: Iterable[Image]) -> frozenset[int]:
-    """Versions that have not passed their gates, by tag or as status has it."""
-    told = {v for v, t in want.memory.tested.items() if t.state in ("Pending", "Failed")}
+def closed_of(want: Wanted, owned: Iterable[Image]) -> dict[int, str]:
+    """Versions that have not passed their gates, by tag or as status has it: Pending or Failed."""
+    tested = want.memory.tested.items()
+    told: dict[int, str] = {v: t.state for v, t in tested if t.state in (PENDING, FAILED)}
     homes = (i for i in owned if i.role == "home" and i.region == want.spec.region)
     for image in homes:
         if image.failed:
             continue  # another attempt may have passed
         if shut(image):
-            told.add(image.version)
+            told[image.version] = PENDING if image.tags[TAG_GATES] == "pending" else FAILED
         elif TAG_GATES in image.tags:
-            told.discard(image.version)  # the tag is the memory
-    return frozenset(told)
+            told.pop(image.version, None)  # the tag is the memory
+    return told

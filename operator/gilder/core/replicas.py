@@ -1,6 +1,6 @@
 """Copies in DR Regions: what lacks, when a schedule asks for it, what serves there; pure."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -140,7 +140,7 @@ def served_in(
     released: int,
     home: Image | None,
     owned: Iterable[Image],
-    closed: frozenset[int],
+    closed: Container[int],
     copies: Mapping[str, Image],
 ) -> dict[str, Image]:
     """What may be launched in each Region: the released version, or the last before it there.

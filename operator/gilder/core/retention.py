@@ -20,6 +20,7 @@ from gilder.core.actions import (
     ReportUsage,
 )
 from gilder.core.digest import digest
+from gilder.core.gating import PENDING
 from gilder.core.observed import Image, Observed, RegionView, Use
 from gilder.core.plan import Draft, sooner
 from gilder.core.promotion import COPIES, kept_back
@@ -58,7 +59,8 @@ class Standing:
     candidate: int = 0
     pinned: int = 0
     asked: int = 0  # what the source may stand for, while it cannot be read
-    closed: frozenset[int] = frozenset()  # that have not passed their gates, or are to again
+    # That have not passed their gates, or are to again: Pending or Failed.
+    closed: Mapping[int, str] = field(default_factory=dict)
     images: frozenset[str] = frozenset()  # AMIs that serve, or are to
 
     @property
@@ -220,7 +222,7 @@ def _going(
         return found
     unreleased = [v for v in copies if v not in good and not copies[v].pending]
     for version, image in copies.items():
-        if version in keepers or image.pending:
+        if version in keepers or image.pending or _in_doubt(image, standing):
             continue
         age = passed(image.created, run.now)
         if age == float("inf"):
@@ -239,6 +241,15 @@ def _going(
         elif retention.removes and aged and unreleased.index(version) >= retention.keep_unreleased:
             found.append((image, DEREGISTER, _why(retention, "it was never released")))
     return found
+
+
+def _in_doubt(image: Image, standing: Standing) -> bool:
+    """Whether an AMI is a copy of what had passed, while a home AMI made anew is checked.
+
+    It counts for nothing then, and stays, since what it was made from was good.
+    """
+    checked = standing.closed.get(image.version) == PENDING
+    return image.role == "replica" and checked and not kept_back(image)
 
 
 def _why(retention: Retention, first: str) -> str:

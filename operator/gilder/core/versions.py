@@ -197,7 +197,7 @@ def plan_image(
         spec.pinned_version or 0,
         asked,
         # Of a home AMI that is lost, and made anew, nobody knows yet whether it passes.
-        closed if verdict.open else closed | {version},
+        closed if verdict.open else {version: verdict.state, **closed},
         frozenset(i.id for i in stand if i is not None),
     )
     retirement = plan_retention(want, owned, seen, standing, uses, now, draft)
