@@ -536,6 +536,8 @@ class Life:
         owned = [i for i in owned if i.region not in self.cloud.down]
         if int(version) in self.disturbed and not self._recalled(int(version), owned):
             self.numbers.pop(version, None)  # neither tags nor status tell of it any more
+        if any((i.version, i.fingerprint) == (int(version), tags[TAG_SOURCE]) for i in owned):
+            self.numbers[version] = tags[TAG_SOURCE]  # as the tags have it that there are
         source_of = self.numbers.setdefault(version, tags[TAG_SOURCE])
         assert source_of == tags[TAG_SOURCE], f"number {version} is given twice"
 
@@ -574,6 +576,7 @@ class Life:
         closed = {v.version for v in versions if v.gate in ("Pending", "Failed")} - said
         closed |= {i.version for i in homes if shut(i)}
         there = [i for i in rest if good(i) and i.version not in closed]
+        same = [i for i in rest if good(i) and i.version == image.version]
         if image.region != HOME:  # it was made of what had passed, so it may be all there is
             closed = {v.version for v in versions if v.gate == "Failed"} - said
             closed |= {i.version for i in homes if i.tags.get(TAG_GATES, "").startswith("failed")}
@@ -581,9 +584,9 @@ class Life:
             newest = max([image, *there], key=lambda i: i.version).version
             kept = {newest, self.object.spec.pinned_version}
             if image.version in kept:
-                assert any(i.version == image.version for i in there), "the last good one goes"
+                assert same, "the last good one goes"
             if image.available:
-                assert any(i.available for i in there), "nothing can be launched any more"
+                assert any(i.available for i in (*there, *same)), "nothing can be launched any more"
 
     def _judge_others(self, image: Image) -> None:
         retention = self._retention(image.region)
