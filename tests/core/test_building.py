@@ -15,6 +15,7 @@ from planworld import (
     ami,
     image,
     key,
+    key_arn,
     kinds,
     ours,
     reasons,
@@ -26,7 +27,7 @@ from planworld import (
 from gilder.api.gates import Gates
 from gilder.api.goldenimage import Build
 from gilder.api.names import TAG_BUILD, TAG_CLUSTER, TAG_GATES, TAG_IMAGE, TAG_ORIGIN, TAG_ROLE
-from gilder.core.actions import CreateJob, DeregisterImage, StartBuild, TagResources
+from gilder.core.actions import CopyImage, CreateJob, DeregisterImage, StartBuild, TagResources
 from gilder.core.digest import digest
 from gilder.core.observed import Image, Observed, Problem
 from gilder.core.versions import ImagePlan, plan_image, plan_work_end
@@ -285,6 +286,35 @@ def test_without_status_the_tags_tell_what_was_built() -> None:
     found = plan(BY_RECIPE, EMPTY, world(view(HOME, [home])))
     assert found.plan.actions == ()
     assert found.version == 1
+
+
+def test_a_key_that_is_changed_twice_gives_each_copy_a_name_and_a_token_of_its_own() -> None:
+    memory = built(BY_RECIPE)
+    assert memory.last_build is not None
+    keys = [key_arn(HOME, n) for n in (1, 2, 3)]
+
+    def made(number: int, by: int, attempt: int, **changes: Any) -> Image:
+        suffix = f"-r{attempt}" if attempt > 1 else ""
+        return home_of(
+            number, memory, key=keys[by], asked_key=keys[by], attempt=attempt,
+            name=f"team-base-v1{suffix}", created="2029-12-01T00:00:00Z", **changes,
+        )  # fmt: skip
+
+    def copy(there: list[Image]) -> CopyImage:
+        known = {(1, HOME, "home"): Known(ami(10), True, "")}
+        prints = {1: memory.last_build.id}  # type: ignore[union-attr]
+        told = replace(memory, images=known, prints=prints, highest=1, latest=1)
+        seen = world(view(HOME, there, keys=[key(k) for k in keys]))
+        found = plan(BY_RECIPE, told, seen, encryption={"kmsKeyId": keys[2]})
+        (action,) = [a for a in found.plan.actions if isinstance(a, CopyImage)]
+        return action
+
+    first = copy([made(9, 0, 1), made(10, 1, 2)])
+    assert first.name == "team-base-v1-r3"
+    failed = made(11, 2, 3, state="failed")
+    second = copy([made(9, 0, 1), made(10, 1, 2), failed])
+    assert second.name == "team-base-v1-r4"
+    assert second.token != first.token
 
 
 def test_a_lost_home_ami_is_built_anew() -> None:
