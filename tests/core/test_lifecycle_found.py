@@ -476,8 +476,32 @@ def test_tags_of_an_older_capture_are_put_back() -> None:
     assert [(a.resources[0], a.tags) for a in tags] == [(stripped.id, {TAG_ROLE: "home"})]
 
 
+def test_nothing_goes_in_the_look_that_makes_a_lost_home_ami_anew() -> None:
+    w = life(
+        replicas=[{"region": DR, "retention": {**SOON_GONE, "gracePeriod": "1h"}}],
+        gates={"manual": True},
+        retention=SOON_GONE,
+    )
+    w.notes = {APPROVE: "1"}
+    w.settle()
+    first = of_version(w, 1, DR)
+    w.notes = {APPROVE: "2"}
+    w.source = w.cloud.source(FOREIGN)
+    w.sources.append(w.source)
+    while 1 in {i.version for i in w.cloud.owned() if i.region == HOME}:
+        assert not w.step()
+    assert first.id in {r.id for r in w.written.status.retiring}
+    w.cloud.now += timedelta(hours=2)  # so that it is due
+    w.notes = {}
+    w.cloud.deregister(of_version(w, 2), snapshots=True)
+    w.settle()
+    w.notes = {REJECT: "2"}
+    w.settle()
+    assert w.reconcile().served[DR] == first
+
+
 def test_copies_of_what_passed_stay_while_its_home_ami_is_checked_anew() -> None:
-    """Also when the next version comes meanwhile."""
+    """Also when the next version comes meanwhile, and status does not know that it was released."""
     w = life(
         replicas=[{"region": DR}],
         gates={"manual": True},
@@ -488,6 +512,7 @@ def test_copies_of_what_passed_stay_while_its_home_ami_is_checked_anew() -> None
     copy = of_version(w, 1, DR)
     w.notes = {}
     w.cloud.deregister(of_version(w, 1), snapshots=True)
+    w.written = w.before[0]
     w.settle()
     follow(w)
     w.cloud.now += timedelta(days=2)
