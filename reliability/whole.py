@@ -250,12 +250,12 @@ class Whole(RuleBasedStateMachine):
         """What is not as declared; empty when all is."""
         for name, spec in self.images.items():
             if not self.stage.ready("GoldenImage", name):
-                return f"GoldenImage {name} is not Ready"
+                return f"GoldenImage {name} is not Ready: {self.stage.message('GoldenImage', name)}"
             if lacking := [r for r in wanted_in(spec) if not self.current(name, r)]:
                 return f"{name} has no AMI in {lacking}"
         for name, (image, _) in self.shares.items():
             if image in self.images and not self.stage.ready("ImageShare", name):
-                return f"ImageShare {name} is not Ready"
+                return f"ImageShare {name} is not Ready: {self.stage.message('ImageShare', name)}"
         return next((text for r in REGIONS if (text := self.region_differs(r))), "")
 
     def region_differs(self, region: str) -> str:
