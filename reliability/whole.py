@@ -158,12 +158,19 @@ class Whole(RuleBasedStateMachine):
     def deregistered_by_hand(self, number: int, region: str) -> None:
         name = self.pick(number)
         image = self.current(name, region)
-        # An adopted AMI is the source itself, of which nothing can be made any more.
-        if image and self.images[name].get("encryption"):
+        # An adopted AMI is the source itself, of which nothing can be made any more. One that was
+        # asked for and is not seen yet is waited for longer than this does: reads of EC2 lag.
+        if image and self.images[name].get("encryption") and self.seen(name, image):
             self.drift(
                 "ec2", region, "deregister_image",
                 ImageId=image, DeleteAssociatedSnapshots=True,
             )  # fmt: skip
+
+    def seen(self, name: str, image: str) -> bool:
+        """Whether the operator has seen an AMI, by status."""
+        versions = self.stage.status("GoldenImage", name).get("versions", [])
+        states = [i["state"] for v in versions for i in v["images"] if i["imageId"] == image]
+        return states not in ([], ["requested"])
 
     def drift(self, service: str, region: str, call: str, **arguments: Any) -> None:
         COUNTS["steps"] += 1
