@@ -185,8 +185,8 @@ def _home_from_build(
 ) -> None:
     slot, built = aim.home, aim.source.image
     # Under another key: what is there of this version, or what the build has left.
-    former = best(i for i in replace(slot, key=None).filled_by(owned) if i not in there)
-    first = best(aim.stage.filled_by(owned)) or former or built
+    others = slot.under_other_keys(owned)
+    first = best(aim.stage.filled_by(owned)) or best(others) or built
     last = aim.want.memory.last_build
     if first is None and last is not None and passed(last.finished_at, now) < UNSEEN_GRACE:
         draft.wait(f"{last.image_id}, which was built, to become visible", POLL)
@@ -220,10 +220,8 @@ def _home_from_build(
         _take(aim.stage, first, {}, draft)
     elif problem := rules.product_code_copy(first):
         draft.note(problem)
-    else:
-        others = [i for i in replace(slot, key=None).filled_by(owned) if i not in there]
-        if now_is := turn(slot, there, now, draft, others):
-            draft.do(slot.copy(first, now_is.attempt, now_is.predecessor))
+    elif now_is := turn(slot, there, now, draft, others):
+        draft.do(slot.copy(first, now_is.attempt, now_is.predecessor))
 
 
 def _home_from_instance(

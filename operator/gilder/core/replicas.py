@@ -1,7 +1,6 @@
 """Copies in DR Regions: what lacks, when a schedule asks for it, what serves there; pure."""
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from gilder.api.goldenimage import Replica
@@ -86,8 +85,7 @@ def _replica(
     if problem := rules.product_code_copy(home):
         draft.note(problem)
         return None
-    there = slot.filled_by(owned)
-    others = [i for i in replace(slot, key=None).filled_by(owned) if i not in there]
+    there, others = slot.filled_by(owned), slot.under_other_keys(owned)
     if home.available and (now_is := turn(slot, there, now, draft, others)):
         draft.do(slot.copy(home, now_is.attempt, now_is.predecessor))
     return None

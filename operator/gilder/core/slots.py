@@ -1,7 +1,7 @@
 """Places that AMIs must fill: by whom, and when an empty or failed one is tried again; pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, get_args
 
@@ -99,6 +99,12 @@ class Slot:
             and i.fingerprint == self.fingerprint
             and (self.key is None or self.key.arn in (i.tags.get(TAG_KEY), *i.kms_keys))
         ]
+
+    def under_other_keys(self, owned: Iterable[Image]) -> list[Image]:
+        """AMIs in its place under another key."""
+        every = replace(self, key=None).filled_by(owned)
+        there = self.filled_by(every)
+        return [i for i in every if i not in there]
 
     def tags(self, attempt: int) -> dict[str, str]:
         """All tags of the AMI that fills it: the user's, and those that make it ours."""
