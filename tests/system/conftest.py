@@ -1,7 +1,5 @@
 """The whole operator as a process, against a Kubernetes API and AWS over HTTP, fresh per test."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -22,18 +20,9 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 
 @pytest.fixture
-def load_benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+def load_benchmark(
+    monkeypatch: pytest.MonkeyPatch, load_script: Callable[[Path], ModuleType]
+) -> Callable[[str], ModuleType]:
     """The module of that name of benchmarks/, which may import its neighbours."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def load(name: str) -> ModuleType:
-        file = BENCHMARKS / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look themselves up there
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+    return lambda name: load_script(BENCHMARKS / f"{name}.py")
