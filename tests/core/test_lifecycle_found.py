@@ -56,6 +56,23 @@ def of_version(w: Life, version: int, region: str = HOME) -> Image:
     return found
 
 
+def beside(w: Life, first: Image) -> Image:
+    """Another AMI in its Region."""
+    return next(i for i in w.cloud.owned() if i.region == first.region and i.id != first.id)
+
+
+def after_a_failed_copy(*, told: bool) -> tuple[Life, Image, Image]:
+    """A copy that failed, and the one made after it, which status is told of or not."""
+    w = life()
+    w.spec["replicas"] = [{"region": DR}]
+    w.reconcile()
+    first = of_version(w, 1, DR)
+    w.cloud.settle(first, fails=True)
+    w.cloud.now += timedelta(minutes=2)
+    w.reconcile(write=told)
+    return w, first, beside(w, first)
+
+
 def test_the_snapshot_of_the_last_good_version_stays_and_is_told_of() -> None:
     w = life(retention=SOON_GONE)
     part = of_version(w, 1).snapshots[0]
@@ -178,7 +195,7 @@ def test_a_key_that_is_changed_back_serves_the_copy_under_it() -> None:
     first = of_version(w, 1, DR)
     w.spec["replicas"] = replicas(1)
     w.reconcile()
-    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    second = beside(w, first)
     w.cloud.settle(second)
     assert w.reconcile().served[DR].id == second.id
     w.spec["replicas"] = replicas(0)
@@ -195,11 +212,11 @@ def test_a_copy_that_is_gone_is_not_asked_for_by_the_same_token() -> None:
     first = of_version(w, 1, DR)
     w.spec["replicas"] = [{"region": DR, "kmsKeyId": KEYS[DR][1]}]
     w.reconcile(write=False)
-    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    second = beside(w, first)
     w.cloud.settle(second)
     w.cloud.deregister(second, snapshots=True)
     w.settle()
-    third = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    third = beside(w, first)
     assert third.available
     assert third.kms_keys == {KEYS[DR][1]}
 
@@ -278,14 +295,7 @@ def test_a_copy_of_what_is_left_while_the_source_is_unknown_stays() -> None:
 
 
 def test_a_copy_after_a_failed_one_that_is_gone_is_not_asked_for_by_the_same_token() -> None:
-    w = life()
-    w.spec["replicas"] = [{"region": DR}]
-    w.reconcile()
-    first = of_version(w, 1, DR)
-    w.cloud.settle(first, fails=True)
-    w.cloud.now += timedelta(minutes=2)
-    w.reconcile(write=False)
-    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w, first, second = after_a_failed_copy(told=False)
     w.cloud.deregister(second, snapshots=True)
     w.reconcile()
     assert w.written.status.replicas[0].state != "Current", "AWS answers with what is gone"
@@ -314,14 +324,7 @@ def test_a_copy_after_a_failed_one_that_is_not_visible_yet_is_waited_for() -> No
 
 
 def test_a_copy_after_a_failed_one_is_had_back_from_the_recycle_bin() -> None:
-    w = life()
-    w.spec["replicas"] = [{"region": DR}]
-    w.reconcile()
-    first = of_version(w, 1, DR)
-    w.cloud.settle(first, fails=True)
-    w.cloud.now += timedelta(minutes=2)
-    w.reconcile()
-    second = next(i for i in w.cloud.owned() if i.region == DR and i.id != first.id)
+    w, _, second = after_a_failed_copy(told=True)
     w.cloud.settle(second)
     w.reconcile(lambda _: ())  # so that the failed one stays
     w.cloud.binning.add(DR)
