@@ -12,7 +12,6 @@ look again, and must change nothing.
 
 import argparse
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,14 +27,13 @@ from scenarios import (
     at_rest,
     fork_operators,
     judge,
-    prepare,
+    opened,
     write_down,
 )
 from stage import Stage
 
 from gilder.sandbox.kubernetes.errors import plain
 from gilder.sandbox.process import wait_for
-from gilder.sandbox.world import World
 
 SURFACES = ("aws", "kubernetes")
 SIDES = ("before", "after")
@@ -120,21 +118,20 @@ def kill_at(point: Point) -> tuple[str, int]:
     Raises Violation.
     """
     story = STORIES[point.story]
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder), emulate=True) as world:
-        stage = Stage(world)
-        watch = prepare(stage, story)
+    with opened(story) as (stage, watch):
+        operator = stage.world.operator
         strike = Strike(stage, point)
-        stage.world.operator.start()
+        operator.start()
         done = wait_for(lambda: strike.struck.is_set() or story.done(stage), SECONDS, 0.02)
         strike.over()
         if not done:
-            raise Violation(f"it never came to its end, unkilled\n{world.operator.tail()}")
+            raise Violation(f"it never came to its end, unkilled\n{operator.tail()}")
         watch.arm()
         if strike.what:
             strike.struck.wait(SECONDS)  # the story may have ended while it was being killed
-            stage.world.operator.start()
+            operator.start()
             if not wait_for(lambda: story.done(stage), SECONDS, 0.05):
-                raise Violation(f"killed at {strike.what} it never ended\n{world.operator.tail()}")
+                raise Violation(f"killed at {strike.what} it never ended\n{operator.tail()}")
         judge(stage, story, watch.wrong)
         at_rest(stage)
         return strike.what, strike.counted

@@ -12,7 +12,6 @@ the story ends without it.
 
 import argparse
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ from scenarios import (
     at_rest,
     fork_operators,
     judge,
-    prepare,
+    opened,
     write_down,
 )
 from stage import DR, Stage
@@ -45,7 +44,6 @@ from gilder.sandbox.kubernetes.faults import Faults
 from gilder.sandbox.kubernetes.manifests import install_crds
 from gilder.sandbox.kubernetes.server import Server
 from gilder.sandbox.process import wait_for
-from gilder.sandbox.world import World
 
 LASTS = 6.0  # seconds of trouble, at least
 CHANGES = "(Create|Copy|Register|Modify|Revoke|Delete|Deregister|Disable|Put).*"
@@ -274,12 +272,10 @@ def endure(name: str, trouble: str, lasts: float = LASTS) -> Run:
     """A story with trouble for some time, and its end."""
     run = Run(name, trouble, seconds=lasts)
     story = STORIES[name]
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder), emulate=True) as world:
-        stage = Stage(world)
-        try:
-            watch = prepare(stage, story)
+    try:
+        with opened(story) as (stage, watch):
             stage.aws.requests.reset()
-            world.operator.start()
+            stage.world.operator.start()
             with TROUBLES[trouble](stage) as bitten:
                 wait_for(lambda: bitten() > 0, 30.0)
                 time.sleep(lasts)
@@ -290,8 +286,8 @@ def endure(name: str, trouble: str, lasts: float = LASTS) -> Run:
             _ends(stage, story, trouble)
             judge(stage, story, watch.wrong)
             at_rest(stage)
-        except WRONG as error:
-            run.violations.append(str(error))
+    except WRONG as error:
+        run.violations.append(str(error))
     return run
 
 
@@ -300,12 +296,10 @@ def deny(name: str, actions: Sequence[str] = ()) -> Run:
     run = Run(name, DENIED)
     story = STORIES[name]
     for action in actions or needed(story):
-        with tempfile.TemporaryDirectory() as folder, World(Path(folder), emulate=True) as world:
-            stage = Stage(world)
-            try:
-                watch = prepare(stage, story)
+        try:
+            with opened(story) as (stage, watch):
                 fault = stage.aws.faults.deny(action)
-                world.operator.start()
+                stage.world.operator.start()
                 told = wait_for(lambda: tells(stage, action) or story.done(stage), 20.0, 0.1)  # noqa: B023
                 if not told:
                     raise Violation(f"nobody is told that {action} is denied")
@@ -316,18 +310,16 @@ def deny(name: str, actions: Sequence[str] = ()) -> Run:
                 _ends(stage, story, f"{action} denied")
                 judge(stage, story, watch.wrong)
                 at_rest(stage)
-            except WRONG as error:
-                run.violations.append(f"{action} denied: {error}")
+        except WRONG as error:
+            run.violations.append(f"{action} denied: {error}")
     return run
 
 
 def needed(story: Story) -> list[str]:
     """The actions that a story calls."""
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder), emulate=True) as world:
-        stage = Stage(world)
-        prepare(stage, story)
+    with opened(story) as (stage, _):
         stage.aws.requests.reset()
-        world.operator.start()
+        stage.world.operator.start()
         if not wait_for(lambda: story.done(stage), SECONDS, 0.02):
             raise Violation("it never came to its end, undisturbed")
         return sorted({f"{k.service}:{k.action}" for k in stage.aws.requests.snapshot()})

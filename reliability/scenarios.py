@@ -6,7 +6,9 @@ runs it: undisturbed, killed, or with trouble in AWS and Kubernetes.
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from watch import Watch  # noqa: E402
 
 from gilder.sandbox.kubernetes.client import AGENT  # noqa: E402
 from gilder.sandbox.process import Forked, OperatorProcess  # noqa: E402
+from gilder.sandbox.world import World  # noqa: E402
 
 POLL = 0.2
 SECONDS = 60.0  # until a story has come to its end, trouble over
@@ -262,6 +265,14 @@ def prepare(stage: Stage, story: Story) -> Watch:
     stage.world.operator.stop()
     story.act(stage)
     return Watch(stage, frozenset({A, B}))
+
+
+@contextmanager
+def opened(story: Story) -> Iterator[tuple[Stage, Watch]]:
+    """A world of its own in which a story is prepared, and who watches it."""
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder), emulate=True) as world:
+        stage = Stage(world)
+        yield stage, prepare(stage, story)
 
 
 def at_rest(stage: Stage) -> None:
