@@ -17,7 +17,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
@@ -46,28 +45,19 @@ class Run:
     seconds: float = 0.0
 
 
+KINDS: dict[str, type[Lifecycle] | type[Sequences]] = {"lifecycle": Lifecycle, "shares": Sequences}
+
+
 def counted(kind: str, run: Run) -> type[RuleBasedStateMachine]:
     """The machine of a kind, which counts in `run`."""
 
-    class CountedLifecycle(Lifecycle):
+    class Counted(KINDS[kind]):  # type: ignore[misc]
         def teardown(self) -> None:
             super().teardown()
             run.histories += 1
-            run.actions += self.life.judged if hasattr(self, "life") else 0
+            run.actions += self.judged
 
-    class CountedShares(Sequences):
-        def _act(self, *arguments: Any) -> None:
-            run.actions += 1
-            super()._act(*arguments)
-
-        def teardown(self) -> None:
-            super().teardown()
-            run.histories += 1
-
-    return CountedLifecycle if kind == "lifecycle" else CountedShares
-
-
-KINDS = ("lifecycle", "shares")
+    return Counted
 
 
 def search(kind: str, histories: int, number: int) -> Run:

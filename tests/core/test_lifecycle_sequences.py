@@ -91,6 +91,11 @@ class Lifecycle(RuleBasedStateMachine):
 
     life: Life
 
+    @property
+    def judged(self) -> int:
+        """Actions so far."""
+        return self.life.judged if hasattr(self, "life") else 0
+
     @initialize(spec=st.fixed_dictionaries(SPEC), versions=st.integers(0, 3))
     def begin(self, spec: dict[str, Any], versions: int) -> None:
         self.life = Life({k: v for k, v in spec.items() if v is not None})

@@ -188,6 +188,8 @@ def _paths(names: Iterable[str]) -> dict[str, Any]:
 class Sequences(RuleBasedStateMachine):
     """Three shares of two GoldenImages and of AMIs by id, in two accounts and two Regions."""
 
+    judged = 0  # actions so far
+
     # The beginning
 
     @initialize(
@@ -881,6 +883,7 @@ class Sequences(RuleBasedStateMachine):
     # The judge: every action
 
     def _act(self, name: str, account: str, action: AnyAction) -> None:
+        self.judged += 1
         assert (account, action.region) not in self.down, "what cannot be read is not changed"
         assert getattr(action, "key", "") not in self.shut
         before = self.aws[account].region(action.region)
