@@ -3,7 +3,9 @@
 Error codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
+import json
 import re
+from typing import Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,6 +23,30 @@ from gilder.core.observed import Problem
 
 # What boto3 raises for a failed call; the emulators' HTML answers come as ResponseParserError.
 AWS_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
+
+JSON = ("json", "rest-json")
+
+
+def recognized(http_response: Any, model: Any, **_: Any) -> None:
+    """Raises ResponseParserError for an answer in JSON that says nothing of what the call answers.
+
+    botocore takes it for an empty one. In XML it tells by itself.
+    """
+    shape = model.output_shape
+    if model.service_model.metadata.get("protocol") not in JSON or shape is None:
+        return
+    if not shape.members or "payload" in shape.serialization or http_response.status_code >= 300:
+        return
+    text = http_response.content
+    names = {m.serialization.get("name", name) for name, m in shape.members.items()}
+    # {} is what it is called when there is nothing to tell, such as no messages.
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or (said and names.isdisjoint(said)):
+        raise ResponseParserError(f"{model.name} was answered with {text[:80]!r}")
+
 
 THROTTLED = frozenset(
     {

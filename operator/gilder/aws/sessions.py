@@ -13,7 +13,7 @@ from botocore.session import Session
 from gilder import __version__
 from gilder.api.access import AssumedRole
 from gilder.aws import roles as chains
-from gilder.aws.errors import THROTTLED, WrongAccountError
+from gilder.aws.errors import THROTTLED, WrongAccountError, recognized
 from gilder.aws.limits import Limits
 from gilder.aws.permissions import needs
 from gilder.core.events import user_agent
@@ -205,3 +205,4 @@ class Sessions:
 
         client.meta.events.register(f"before-send.{service}.*", before)
         client.meta.events.register(f"needs-retry.{service}.*", after)
+        client.meta.events.register(f"after-call.{service}.*", recognized)
